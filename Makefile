@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything here works on a fresh Debian or Ubuntu machine that has Python, make, and root or sudo:
+# what is missing is installed first, after saying so.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= $(shell nproc)
+
+PACKAGES_BUILD := gcc libc6-dev ca-certificates
+# Debian's own Python comes without these two.
+PACKAGES_BUILD += $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv)
+PACKAGES_BUILD += $(shell $(PYTHON) -c 'import os, sysconfig; \
+	os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || echo python3-dev)
+PACKAGES_DEMO := e2fsprogs fdisk gnupg mmdebstrap zstd
+PACKAGES_TEST := $(PACKAGES_DEMO) casync \
+	btrfs-progs cryptsetup-bin dosfstools erofs-utils exfatprogs f2fs-tools genromfs jfsutils \
+	nilfs-tools ntfs-3g squashfs-tools udftools util-linux xfsprogs \
+	gcc-aarch64-linux-gnu libc6-dev-arm64-cross libsimde-dev qemu-user-static
+
+.PHONY: help build check test bench demo clean
+help:
+	@echo "make demo   an A/B update of a real root file system, in a disk image"
+	@echo "make test   checks and all tests"
+	@echo "make check  linters, types, import rule, C warnings"
+	@echo "make bench  caflip and casync side by side on the same work"
+	@echo "make build  the virtual environment in $(VENV), with the package and its C kernels"
+
+$(VENV)/pyvenv.cfg:
+	@.ci/apt-install $(PACKAGES_BUILD)
+	$(PYTHON) -m venv $(VENV)
+
+# The package is installed in place: a stamp tells whether its metadata or C sources are newer.
+$(VENV)/installed: $(VENV)/pyvenv.cfg pyproject.toml setup.py $(wildcard images/_native/*.[ch])
+	$(BIN)/pip install --quiet --editable '.[curl]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[curl,dev]'
+	@touch $@
+
+build: $(VENV)/installed
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	gcc -std=c11 -O2 -Wall -Wextra -Wconversion -Werror -fsyntax-only \
+		-DPy_LIMITED_API=0x030B0000 \
+		$$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') \
+		images/_native/*.c
+	$(BIN)/pytest -q -p no:randomly tests/test_imports.py
+
+test: $(VENV)/installed-dev
+	@.ci/apt-install $(PACKAGES_TEST)
+	@$(MAKE) --no-print-directory check
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+bench: $(VENV)/installed-dev
+	@.ci/apt-install $(PACKAGES_TEST)
+	$(BIN)/python -m bench
+
+demo: $(VENV)/installed
+	@.ci/apt-install $(PACKAGES_DEMO)
+	@$(BIN)/python demo/run.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info images/_native/*.so .bench .demo
