@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare what stands at the index's own positions with the index.
+
+The same pass is the first one of an update (what is right already stays), the last one (what was
+written is read back), and the whole of `verify`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+from images._native import _kernels
+from images.events import EventSink, Phase, Progress
+from images.index import Index
+from images.parallel import each
+
+SPAN_LENGTH = 1 << 20
+"""Bytes that one thread reads and digests at a time, unless a single chunk is longer."""
+
+
+def spans(index: Index, limit: int = SPAN_LENGTH) -> Iterator[tuple[int, int]]:
+    """Yield runs of chunk numbers `(first, stop)` of at most `limit` bytes, or of one chunk."""
+    first = 0
+    while first < len(index):
+        stop = index.find(index.start(first) + limit)
+        yield first, max(stop, first + 1)
+        first = max(stop, first + 1)
+
+
+def matching_chunks(
+    fd: int, offset: int, index: Index, phase: Phase, sink: EventSink, threads: int
+) -> bytearray:
+    """Digest every chunk where it should stand.
+
+    Args:
+        fd: a file or block device.
+        offset: where in it the blob begins.
+        index: what should be there.
+        phase: what to call this in progress events.
+        sink: takes progress events.
+        threads: how many to use.
+
+    Returns:
+        One byte a chunk: 1 where the content is right, else 0. Past the end of the file is wrong.
+
+    Raises:
+        OSError: a read failed.
+    """
+    right = bytearray(len(index))
+    digest = index.digest
+    local = threading.local()
+
+    def check(span: tuple[int, int]) -> int:
+        first, stop = span
+        base, end = index.start(first), index.end(stop - 1)
+        buffer: bytearray | None = getattr(local, "buffer", None)
+        if buffer is None or len(buffer) < end - base:
+            local.buffer = buffer = bytearray(max(end - base, SPAN_LENGTH))
+        view = memoryview(buffer)[: read_into(fd, offset + base, buffer, end - base)]
+        for number, (chunk_start, chunk_end, chunk_id) in enumerate(
+            index.chunks(first, stop), first
+        ):
+            data = view[chunk_start - base : chunk_end - base]
+            length = chunk_end - chunk_start
+            if len(data) < length:
+                break
+            if length == index.sizes.maximum and _kernels.is_zero(data):
+                right[number] = chunk_id == digest.of_zeros(length)
+            else:
+                right[number] = digest.of(data) == chunk_id
+        return end - base
+
+    done, total = 0, index.blob_length
+    sink(Progress(phase, done, total))
+    for length in each(spans(index), check, threads):
+        done += length
+        sink(Progress(phase, done, total))
+    return right
+
+
+def read_into(fd: int, offset: int, buffer: bytearray, length: int) -> int:
+    """Fill `buffer[:length]` from `offset`; return how many bytes there were before the end."""
+    done = 0
+    view = memoryview(buffer)
+    while done < length:
+        count = os.preadv(fd, [view[done:length]], offset + done)
+        if count == 0:
+            break
+        done += count
+    return done

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an index to an image on a target: open, plan, assemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from images.assemble import Report, assemble
+from images.events import EventSink, ignore
+from images.index import Index
+from images.plan import Plan, make_plan
+from images.seeds import Seeds, SeedSpec
+from images.stores.chain import Chain
+from images.target import TargetSpec, open_for_plan, open_target
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to extract; the defaults are casync's.
+
+    Attributes:
+        seed_output: use what the target holds already, beyond what is right where it stands.
+        reflink: share blocks with seeds where the file system can.
+        punch_holes: make holes of zeros in regular files.
+        ask_stores: let remote stores tell what they have, for an exact download size.
+        threads: None for as many as there are cores.
+    """
+
+    seed_output: bool = True
+    reflink: bool = True
+    punch_holes: bool = True
+    ask_stores: bool = False
+    threads: int | None = None
+
+
+def plan(
+    index: Index,
+    target: TargetSpec,
+    *,
+    seeds: Sequence[SeedSpec],
+    stores: Chain,
+    options: Options | None = None,
+    sink: EventSink = ignore,
+) -> Plan:
+    """Work out what `extract` would do; nothing is written.
+
+    Raises:
+        as `extract`, save what only writing can meet.
+    """
+    options = options or Options()
+    with (
+        open_for_plan(target, index.blob_length) as opened,
+        Seeds(_with_output(seeds, target, options), sink) as found,
+    ):
+        return make_plan(
+            index,
+            opened,
+            seeds=found,
+            stores=stores,
+            sink=sink,
+            threads=options.threads,
+            seed_target=options.seed_output,
+            ask_stores=options.ask_stores,
+        )
+
+
+def extract(
+    index: Index,
+    target: TargetSpec,
+    *,
+    seeds: Sequence[SeedSpec],
+    stores: Chain,
+    options: Options | None = None,
+    sink: EventSink = ignore,
+) -> tuple[Plan, Report]:
+    """Bring the image onto the target and prove that it is there.
+
+    Args:
+        index: of the image; whoever signs or checks signatures has done so before.
+        target: device, region or file.
+        seeds: data that is already here.
+        stores: where the rest comes from.
+        options: None for the defaults.
+        sink: takes progress events.
+
+    Raises:
+        TargetTooSmall, TargetBusy, NotAccessible, NoSpace: a person has to act.
+        ChunkMissing, ChunkInvalid, StoreUnavailable: no source has some chunk; what was brought
+            stays, and the next run goes on from there.
+        DeviceFault: the target does not hold what was written.
+    """
+    options = options or Options()
+    with (
+        open_target(target, index.blob_length, punch_holes=options.punch_holes) as opened,
+        Seeds(_with_output(seeds, target, options), sink) as found,
+    ):
+        made = make_plan(
+            index,
+            opened,
+            seeds=found,
+            stores=stores,
+            sink=sink,
+            threads=options.threads,
+            seed_target=options.seed_output,
+            ask_stores=options.ask_stores,
+        )
+        report = assemble(
+            made,
+            opened,
+            seeds=found,
+            stores=stores,
+            sink=sink,
+            threads=options.threads,
+            reflink=options.reflink,
+        )
+        return made, report
+
+
+def _with_output(
+    seeds: Sequence[SeedSpec], target: TargetSpec, options: Options
+) -> Sequence[SeedSpec]:
+    """Add the file that is about to be replaced: the new one grows beside it."""
+    replaced = not (target.in_place or target.region) and target.path.is_file()
+    if options.seed_output and replaced:
+        return [SeedSpec(target.path), *seeds]
+    return seeds

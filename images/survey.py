@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find out what the target already holds: right where it stands, or elsewhere.
+
+Digesting is what costs, so each byte is digested once at most:
+
+1. The target is cut into chunks as the image was. A chunk is digested if the image has one of its
+   length, which sorts most others out. What stands at its own position is right; what stands
+   elsewhere can move.
+2. Around an edit the cuts differ, and content may be right although it was cut otherwise. So the
+   index's own positions are asked for the rest: a chunk can be right only if a cut may follow its
+   last byte, which 48 bytes tell. One position in 50,000 passes by chance, and is digested.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from images._native import _kernels
+from images.check import SPAN_LENGTH, read_into, spans
+from images.cuts import choose_kernel
+from images.events import EventSink, Phase, Progress
+from images.ids import IdTable
+from images.index import Index
+from images.parallel import each
+from images.runs import FileRegion, Run, runs
+from images.sizes import WINDOW
+
+NOWHERE = (1 << 64) - 1
+_LENGTHS = 1 << 20  # lengths are remembered modulo this: a wrong guess costs one digest
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a target holds.
+
+    Attributes:
+        table: of the index's ids.
+        right: one byte a position, 1 where the target holds the chunk.
+        places: by leader, the image offset at which the target holds the chunk, or `NOWHERE`;
+            not filled in for chunks that were found right first.
+    """
+
+    table: IdTable
+    right: bytearray
+    places: array[int]
+
+
+def survey(
+    fd: int, offset: int, length: int, index: Index, sink: EventSink, threads: int
+) -> Survey:
+    """Look through a target.
+
+    Args:
+        fd: a file or block device.
+        offset: where in it the image begins.
+        length: bytes of old content from there on.
+        index: what should be there.
+        sink: takes progress events.
+        threads: how many to use.
+
+    Raises:
+        OSError: the target cannot be read.
+    """
+    found = Survey(IdTable(index), bytearray(len(index)), array("Q", [NOWHERE]) * len(index))
+    _cut(fd, offset, length, index, found, sink, threads)
+    if not index.sizes.fixed:  # there, the cuts are the index's own positions
+        _ask_positions(fd, offset, index, found, threads)
+    return found
+
+
+def _cut(
+    fd: int, offset: int, length: int, index: Index, found: Survey, sink: EventSink, threads: int
+) -> None:
+    digest, table = index.digest, found.table
+    lengths = bytearray(_LENGTHS)
+    for start, end, _ in index.chunks():
+        lengths[(end - start) % _LENGTHS] = 1
+
+    def known(run: Run) -> tuple[int, list[tuple[int, int, int]]]:
+        with run:
+            chunks = []
+            for start, data in run.chunks():
+                if not lengths[len(data) % _LENGTHS]:
+                    continue
+                if len(data) == index.sizes.maximum and (run.zero or _kernels.is_zero(data)):
+                    leader = table.find(digest.of_zeros(len(data)))
+                else:
+                    leader = table.find(digest.of(data))
+                if leader >= 0:
+                    chunks.append((start, start + len(data), leader))
+            return run.ends[-1], chunks
+
+    done = 0
+    sink(Progress(Phase.CHECK_TARGET, 0, length))
+    region = FileRegion(fd, offset, length)
+    for end, chunks in each(runs(region, index.sizes, threads=threads), known, threads):
+        for start, stop, leader in chunks:
+            number = index.find(start)
+            if (
+                number < len(index)
+                and (index.start(number), index.end(number)) == (start, stop)
+                and (number == leader or table.find(index.id(number)) == leader)
+            ):
+                found.right[number] = 1
+            elif found.places[leader] == NOWHERE:
+                found.places[leader] = start
+        done = max(done, end)
+        sink(Progress(Phase.CHECK_TARGET, done, length))
+
+
+def _ask_positions(fd: int, offset: int, index: Index, found: Survey, threads: int) -> None:
+    kernel, discriminator = choose_kernel(), index.sizes.discriminator
+    maximum, last = index.sizes.maximum, len(index) - 1
+    local = threading.local()
+
+    def may_end_at(position: int) -> bool:
+        """Tell whether the target's bytes before `position` allow a cut there."""
+        if position <= WINDOW:
+            return True
+        window = bytearray(WINDOW + 1)
+        if read_into(fd, offset + position - len(window), window, len(window)) < len(window):
+            return False
+        bits = bytearray(8)
+        _kernels.scan(kernel, window, bits, discriminator)
+        return any(bits)
+
+    def ask(span: tuple[int, int]) -> None:
+        buffer: bytearray | None = getattr(local, "buffer", None)
+        if buffer is None:
+            local.buffer = buffer = bytearray(max(SPAN_LENGTH, maximum))
+        for number, (start, end, chunk_id) in enumerate(index.chunks(*span), span[0]):
+            length = end - start
+            if found.right[number] or not (number == last or length == maximum or may_end_at(end)):
+                continue
+            data = memoryview(buffer)[: read_into(fd, offset + start, buffer, length)]
+            if len(data) < length:
+                continue
+            if length == maximum and _kernels.is_zero(data):
+                found.right[number] = chunk_id == index.digest.of_zeros(length)
+            else:
+                found.right[number] = index.digest.of(data) == chunk_id
+
+    def unsettled() -> Iterator[tuple[int, int]]:
+        return (span for span in spans(index) if 0 in found.right[span[0] : span[1]])
+
+    for _ in each(unsettled(), ask, threads):
+        pass
