@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask every format, and settle what more than one claims.
+
+The rule, in this order:
+
+1. A format answers with a `Superblock`, with a `ProbeError`, or not at all.
+2. A claim on more bytes than the device has is refused (`probe.truncated`).
+3. Whole beats broken: with one claim left, stale and broken signatures are ignored.
+4. A `weak` claim (two-byte magic, backup copy) gives way to any other, broken ones included.
+5. A partition table around an ISO 9660 image is a hybrid image, and an ISO 9660 bridge to UDF is
+   one disc: both are `iso9660`, as long as the longer of the two.
+6. A mirror member keeps its superblock behind the file system that it mirrors, so that both show:
+   it is the member (`MIRRORS`).
+7. Two whole claims left are `probe.ambiguous`. A checksum decides nothing here: it proves that a
+   superblock was once written whole, not that it is the one in use.
+
+blkid(8) does the same, save that it ignores broken superblocks and reports tables apart. What is
+found may be followed by the hash tree of dm-verity, which then counts as part of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from fsprobe import (
+    android,
+    apple,
+    bcachefs,
+    boot_image,
+    btrfs,
+    cluster,
+    cramfs,
+    disk_image,
+    erofs,
+    exfat,
+    ext,
+    f2fs,
+    fat,
+    flash,
+    gpt,
+    iso9660,
+    jfs,
+    luks,
+    mbr,
+    minix,
+    nilfs2,
+    ntfs,
+    raid,
+    romfs,
+    squashfs,
+    swap,
+    udf,
+    unix,
+    verity,
+    volumes,
+    xfs,
+    zonefs,
+)
+from fsprobe.device import BudgetExceeded, Device
+from fsprobe.errors import ProbeError
+from fsprobe.superblock import Superblock
+
+FORMATS: tuple[Callable[[Device], Superblock | None], ...] = (
+    android.probe_boot,
+    android.probe_footer,
+    android.probe_sparse,
+    android.probe_super,
+    android.probe_vbmeta,
+    android.probe_vendor_boot,
+    apple.probe_apfs,
+    apple.probe_hfs,
+    apple.probe_hfs_plus,
+    bcachefs.probe,
+    boot_image.probe_fit,
+    boot_image.probe_uimage,
+    btrfs.probe,
+    cluster.probe_gfs,
+    cluster.probe_ocfs2,
+    cramfs.probe,
+    disk_image.probe,
+    erofs.probe,
+    exfat.probe,
+    ext.probe,
+    f2fs.probe,
+    fat.probe,
+    flash.probe_jffs2,
+    flash.probe_ubi,
+    flash.probe_ubifs,
+    gpt.probe,
+    iso9660.probe,
+    jfs.probe,
+    luks.probe,
+    luks.probe_bitlocker,
+    mbr.probe,
+    minix.probe,
+    nilfs2.probe,
+    ntfs.probe,
+    raid.probe_drbd,
+    raid.probe_md,
+    romfs.probe,
+    squashfs.probe,
+    swap.probe,
+    udf.probe,
+    unix.probe_befs,
+    unix.probe_hpfs,
+    unix.probe_reiser4,
+    unix.probe_reiserfs,
+    unix.probe_sysv,
+    unix.probe_ufs,
+    unix.probe_xenix,
+    verity.probe,
+    volumes.probe_bcache,
+    volumes.probe_lvm,
+    volumes.probe_vmfs,
+    volumes.probe_zfs,
+    xfs.probe,
+    xfs.probe_log,
+    zonefs.probe,
+)
+"""One function per format; the order only decides which of several errors is told."""
+
+MIRRORS = frozenset({"drbd", "linux_raid_member"})
+"""Kinds whose superblock stands at the end of the device, behind what they mirror."""
+
+AROUND_ISO = frozenset({"dos", "gpt", "PMBR", "udf"})
+"""Kinds that legitimately share a device with ISO 9660."""
+
+
+def probe(source: int | str | os.PathLike[str]) -> Superblock | None:
+    """Tell what a device or image file holds.
+
+    Args:
+        source: an open descriptor, or a path.
+
+    Returns:
+        None when no known magic is there.
+
+    Raises:
+        ProbeError: a magic is there, but what follows it cannot be believed.
+        OSError: the source cannot be opened or read.
+    """
+    if isinstance(source, int):
+        return _settle(source)
+    # A FIFO must fail, not wait for its writer.
+    fd = os.open(Path(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return _settle(fd)
+    finally:
+        os.close(fd)
+
+
+def _settle(fd: int) -> Superblock | None:
+    whole: list[Superblock] = []
+    broken: list[ProbeError] = []
+    for ask in FORMATS:
+        device = Device(fd)  # a budget for each format: none can starve the next
+        try:
+            found = ask(device)
+            if found is not None:
+                whole.append(_within(found, device))
+        except BudgetExceeded:
+            kind = ask.__module__.rpartition(".")[2]
+            broken.append(ProbeError("corrupt", kind, "its fields ask for too many reads"))
+        except ProbeError as error:
+            broken.append(error)
+    strong = [found for found in whole if not found.weak]
+    if broken and not strong:
+        # That a whole superblock is cut short says more than that another is garbage.
+        raise min(broken, key=lambda error: error.code != "probe.truncated")
+    if not whole:
+        return None
+    chosen = _one_of(strong or whole)
+    if chosen.kind == "iso9660":
+        around = [found.length or 0 for found in whole if found.kind in AROUND_ISO]
+        chosen = replace(chosen, length=max(chosen.length or 0, *around, 0) or None)
+    return verity.with_hash_tree(Device(fd), chosen)
+
+
+def _within(found: Superblock, device: Device) -> Superblock:
+    """Refuse a claim on bytes that the device does not have, or on none at all."""
+    if found.length is not None and found.length <= 0:
+        raise ProbeError("corrupt", found.kind, f"it claims {found.length} bytes")
+    if found.length is not None and found.length > device.length:
+        raise ProbeError(
+            "truncated",
+            found.kind,
+            f"it is {found.length} bytes long, the device {device.length}",
+        )
+    return found
+
+
+def _one_of(candidates: list[Superblock]) -> Superblock:
+    """Return the only candidate, or the one that the others legitimately share a device with.
+
+    Raises:
+        ProbeError: two that exclude each other.
+    """
+    kinds = [found.kind for found in candidates]
+    for found in candidates:
+        others = [other for other in candidates if other is not found]
+        if found.kind in MIRRORS and not MIRRORS.intersection(other.kind for other in others):
+            return found
+        if found.kind == "iso9660" and AROUND_ISO.issuperset(other.kind for other in others):
+            return found
+    if len(candidates) > 1:
+        raise ProbeError("ambiguous", kinds[0], f"its superblock and that of {kinds[1]} are whole")
+    return candidates[0]
