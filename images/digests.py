@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two digests of casync, and chunk ids.
+
+`sha512_256` comes from OpenSSL through hashlib; a Python built without it cannot work, which is
+found at the first use and not in the middle of an update.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from functools import cache
+from typing import NewType, Protocol, TypeAlias
+
+from images.errors import NotAccessible, SettingInvalid
+
+ChunkId = NewType("ChunkId", bytes)
+"""The 32-byte digest of a chunk's uncompressed bytes."""
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class Hash(Protocol):
+    """What hashlib returns."""
+
+    def update(self, data: Buffer, /) -> None:
+        """Take in more bytes; the interpreter lock is released for large ones."""
+
+    def digest(self) -> bytes:
+        """Return the 32 bytes so far."""
+
+    def hexdigest(self) -> str:
+        """Return the digest as lower-case hex."""
+
+
+class Digest(enum.Enum):
+    """The algorithm of chunk ids and of whole images; the value is casync's name for it."""
+
+    SHA512_256 = "sha512-256"
+    SHA256 = "sha256"
+
+    def new(self) -> Hash:
+        """Start a hash."""
+        _check_available(self)
+        return hashlib.new(_HASHLIB_NAME[self])
+
+    def of(self, data: Buffer) -> ChunkId:
+        """Return the digest of one buffer; the interpreter lock is released meanwhile."""
+        _check_available(self)
+        return ChunkId(hashlib.new(_HASHLIB_NAME[self], data).digest())
+
+    def of_zeros(self, length: int) -> ChunkId:
+        """Return the digest of `length` zero bytes, computed once per length."""
+        return _digest_of_zeros(self, length)
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Read the value of `--digest`.
+
+        Raises:
+            SettingInvalid: not a digest that casync knows.
+        """
+        if text == "default":
+            return cls.SHA512_256
+        try:
+            return cls(text)
+        except ValueError:
+            raise SettingInvalid(
+                f"unknown digest {text!r}", hint="sha512-256, sha256 or default"
+            ) from None
+
+
+_HASHLIB_NAME = {Digest.SHA512_256: "sha512_256", Digest.SHA256: "sha256"}
+
+_EMPTY = {  # FIPS 180-4: the digest of no bytes
+    Digest.SHA512_256: "c672b8d1ef56ed28ab87c3622c5114069bdd3ad7b8f9737498d0c01ecef0967a",
+    Digest.SHA256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+}
+
+
+@cache
+def _check_available(digest: Digest) -> None:
+    try:
+        known = hashlib.new(_HASHLIB_NAME[digest]).hexdigest() == _EMPTY[digest]
+    except ValueError:
+        known = False
+    if not known:
+        raise NotAccessible(
+            f"this Python has no {digest.value}",
+            hint="use a Python that is built with OpenSSL 1.1.1 or newer",
+        )
+
+
+@cache
+def _digest_of_zeros(digest: Digest, length: int) -> ChunkId:
+    state = digest.new()
+    block = bytes(min(length, 1 << 20))
+    for _ in range(length // (1 << 20)):
+        state.update(block)
+    state.update(block[: length % (1 << 20)])
+    return ChunkId(state.digest())
