@@ -21,106 +21,12 @@ found may be followed by the hash tree of dm-verity, which then counts as part o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from fsprobe import (
-    android,
-    apple,
-    bcachefs,
-    boot_image,
-    btrfs,
-    cluster,
-    cramfs,
-    disk_image,
-    erofs,
-    exfat,
-    ext,
-    f2fs,
-    fat,
-    flash,
-    gpt,
-    iso9660,
-    jfs,
-    luks,
-    mbr,
-    minix,
-    nilfs2,
-    ntfs,
-    raid,
-    romfs,
-    squashfs,
-    swap,
-    udf,
-    unix,
-    verity,
-    volumes,
-    xfs,
-    zonefs,
-)
 from fsprobe.device import BudgetExceeded, Device
 from fsprobe.errors import ProbeError
 from fsprobe.superblock import Superblock
-
-FORMATS: tuple[Callable[[Device], Superblock | None], ...] = (
-    android.probe_boot,
-    android.probe_footer,
-    android.probe_sparse,
-    android.probe_super,
-    android.probe_vbmeta,
-    android.probe_vendor_boot,
-    apple.probe_apfs,
-    apple.probe_hfs,
-    apple.probe_hfs_plus,
-    bcachefs.probe,
-    boot_image.probe_fit,
-    boot_image.probe_uimage,
-    btrfs.probe,
-    cluster.probe_gfs,
-    cluster.probe_ocfs2,
-    cramfs.probe,
-    disk_image.probe,
-    erofs.probe,
-    exfat.probe,
-    ext.probe,
-    f2fs.probe,
-    fat.probe,
-    flash.probe_jffs2,
-    flash.probe_ubi,
-    flash.probe_ubifs,
-    gpt.probe,
-    iso9660.probe,
-    jfs.probe,
-    luks.probe,
-    luks.probe_bitlocker,
-    mbr.probe,
-    minix.probe,
-    nilfs2.probe,
-    ntfs.probe,
-    raid.probe_drbd,
-    raid.probe_md,
-    romfs.probe,
-    squashfs.probe,
-    swap.probe,
-    udf.probe,
-    unix.probe_befs,
-    unix.probe_hpfs,
-    unix.probe_reiser4,
-    unix.probe_reiserfs,
-    unix.probe_sysv,
-    unix.probe_ufs,
-    unix.probe_xenix,
-    verity.probe,
-    volumes.probe_bcache,
-    volumes.probe_lvm,
-    volumes.probe_vmfs,
-    volumes.probe_zfs,
-    xfs.probe,
-    xfs.probe_log,
-    zonefs.probe,
-)
-"""One function per format; the order only decides which of several errors is told."""
 
 MIRRORS = frozenset({"drbd", "linux_raid_member"})
 """Kinds whose superblock stands at the end of the device, behind what they mirror."""
@@ -153,9 +59,11 @@ def probe(source: int | str | os.PathLike[str]) -> Superblock | None:
 
 
 def _settle(fd: int) -> Superblock | None:
+    from fsprobe import formats, verity
+
     whole: list[Superblock] = []
     broken: list[ProbeError] = []
-    for ask in FORMATS:
+    for ask in formats.FORMATS:
         device = Device(fd)  # a budget for each format: none can starve the next
         try:
             found = ask(device)

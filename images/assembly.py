@@ -6,8 +6,9 @@
     seeds and copies            contiguous runs, several threads
     cache and stores            as they arrive
 
-Every chunk is digested before it is written. What a seed no longer has is fetched. At the end all
-is flushed and read back from the medium.
+Every chunk is digested before it is written; those of the target itself were when it was surveyed,
+and nobody else writes to it. What a seed no longer has is fetched. At the end all is flushed and
+read back from the medium.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from images.durable import os_errors
 from images.errors import DeviceFault, ImageError
 from images.events import EventSink, Phase, Progress, SourceFailed
 from images.parallel import default_threads, each
-from images.plan import Plan, Share
+from images.planning import Plan, Share
 from images.seeds import Seeds
 from images.sources import Source
 from images.stores.chain import Chain
@@ -167,25 +168,37 @@ class _Assembly:
     def _move(self) -> None:
         """Take the planned steps. Reading ahead is safe: sources are old content, and only lost."""
         stash: dict[int, bytearray] = {}
-        for step, data in each(self._plan.moves, self._read_move, self._threads):
-            leader = step if step >= 0 else ~step
-            if step >= 0:
-                data = stash.pop(leader, data)
-            if data is None:
-                self._refetch.append(leader)
-            elif step < 0:
-                stash[leader] = data
-            else:
-                self._place(leader, memoryview(data), Source.MOVE)
+        for batch in each(self._move_batches(), self._read_moves, self._threads):
+            for step, data in batch:
+                leader = step if step >= 0 else ~step
+                if step >= 0:
+                    data = stash.pop(leader, data)
+                if data is None:
+                    self._refetch.append(leader)
+                elif step < 0:
+                    stash[leader] = data
+                else:
+                    self._place(leader, memoryview(data), Source.MOVE)
 
-    def _read_move(self, step: int) -> tuple[int, bytearray | None]:
-        leader = step if step >= 0 else ~step
+    def _move_batches(self) -> Iterator[list[int]]:
+        batch, length = [], 0
+        for step in self._plan.moves:
+            batch.append(step)
+            length += self._index.length(step if step >= 0 else ~step)
+            if length >= SPAN_LENGTH:
+                yield batch
+                batch, length = [], 0
+        yield batch
+
+    def _read_moves(self, steps: list[int]) -> list[tuple[int, bytearray | None]]:
+        return [(step, self._read_move(step if step >= 0 else ~step)) for step in steps]
+
+    def _read_move(self, leader: int) -> bytearray | None:
+        # The survey digested this chunk, and the target has been ours alone ever since.
         length = self._index.length(leader)
         buffer = bytearray(length)
         count = self._target.read(self._sources.place(leader), buffer, length)
-        if count == length and self._digest.of(buffer) == self._index.id(leader):
-            return step, buffer
-        return step, None
+        return buffer if count == length else None
 
     def _put_zeros(self) -> None:
         for first, stop in self._runs_of_zeros():

@@ -8,13 +8,18 @@ written is read back), and the whole of `verify`.
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+from images import linux
 from images._native import _kernels
-from images.events import EventSink, Phase, Progress
+from images.durable import os_errors
+from images.events import EventSink, Phase, Progress, ignore
 from images.index import Index
-from images.parallel import each
+from images.parallel import default_threads, each
+from images.runs import FileRegion
 
 SPAN_LENGTH = 1 << 20
 """Bytes that one thread reads and digests at a time, unless a single chunk is longer."""
@@ -51,6 +56,7 @@ def matching_chunks(
     right = bytearray(len(index))
     digest = index.digest
     local = threading.local()
+    whole = FileRegion(fd, offset, index.blob_length)
 
     def check(span: tuple[int, int]) -> int:
         first, stop = span
@@ -58,7 +64,11 @@ def matching_chunks(
         buffer: bytearray | None = getattr(local, "buffer", None)
         if buffer is None or len(buffer) < end - base:
             local.buffer = buffer = bytearray(max(end - base, SPAN_LENGTH))
-        view = memoryview(buffer)[: read_into(fd, offset + base, buffer, end - base)]
+        if whole.is_hole(base, end - base):
+            buffer[: end - base] = bytes(end - base)
+            view = memoryview(buffer)[: end - base]
+        else:
+            view = memoryview(buffer)[: read_into(fd, offset + base, buffer, end - base)]
         for number, (chunk_start, chunk_end, chunk_id) in enumerate(
             index.chunks(first, stop), first
         ):
@@ -78,6 +88,49 @@ def matching_chunks(
         done += length
         sink(Progress(phase, done, total))
     return right
+
+
+def verify(
+    index: Index,
+    path: Path,
+    *,
+    offset: int = 0,
+    sink: EventSink = ignore,
+    threads: int | None = None,
+) -> bytearray:
+    """Compare a device or file with an index, reading from the medium.
+
+    Args:
+        index: what should be there.
+        path: block device or file.
+        offset: where in it the image begins.
+        sink: takes progress events.
+        threads: None for as many as there are cores.
+
+    Returns:
+        One byte a chunk: 1 where the content is right, else 0.
+
+    Raises:
+        NotAccessible, DeviceFault: it cannot be opened or read.
+    """
+    with os_errors(str(path)):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            forget_cache(fd)
+            return matching_chunks(
+                fd, offset, index, Phase.VERIFY, sink, threads or default_threads()
+            )
+        finally:
+            os.close(fd)
+
+
+def forget_cache(fd: int) -> None:
+    """Write out what is dirty and let the next reads come from the medium."""
+    if stat.S_ISBLK(os.fstat(fd).st_mode):
+        linux.flush_buffers(fd)
+    else:
+        os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def read_into(fd: int, offset: int, buffer: bytearray, length: int) -> int:

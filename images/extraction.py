@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from images.assemble import Report, assemble
+from images.assembly import Report, assemble
 from images.events import EventSink, ignore
 from images.index import Index
-from images.plan import Plan, make_plan
+from images.planning import Plan, make_plan
 from images.seeds import Seeds, SeedSpec
 from images.stores.chain import Chain
 from images.target import TargetSpec, open_for_plan, open_target

@@ -34,6 +34,9 @@ class Source(enum.IntEnum):
     STORE = 7
 
 
+_SOURCES = tuple(Source)  # by value; Source(value) takes ten times as long
+
+
 class SourceMap:
     """The state of a plan, chunk by chunk.
 
@@ -45,6 +48,7 @@ class SourceMap:
         self.index = index
         self.right = right
         self._table = table or IdTable(index)
+        self._leader = array("I", map(self._table.find, (id for _, _, id in index.chunks())))
         self._source = bytearray(len(index))
         self._place = array("Q", bytes(8)) * len(index)
         self._file = array("I", bytes(4)) * len(index)
@@ -59,16 +63,11 @@ class SourceMap:
 
     def leaders(self) -> Iterator[int]:
         """Yield the first position of every distinct id."""
-        if self._table.distinct == len(self.index):
-            yield from range(len(self.index))
-            return
-        for number in range(len(self.index)):
-            if self.leader(number) == number:
-                yield number
+        return (number for number, leader in enumerate(self._leader) if number == leader)
 
     def leader(self, number: int) -> int:
         """Return the first position with the id of position `number`."""
-        return self._table.find(self.index.id(number))
+        return self._leader[number]
 
     def positions(self, leader: int) -> Iterator[int]:
         """Yield every position with the leader's id."""
@@ -83,7 +82,7 @@ class SourceMap:
 
     def source(self, leader: int) -> Source:
         """Return where a leader comes from."""
-        return Source(self._source[leader])
+        return _SOURCES[self._source[leader]]
 
     def place(self, leader: int) -> int:
         """Return the byte offset in the source's file or in the target."""
@@ -121,8 +120,7 @@ class SourceMap:
             self._lengths[self.index.length(leader) % _LENGTHS] = 1
 
     def _link_equal_chunks(self) -> None:
-        for number in range(len(self.index)):
-            leader = self.leader(number)
+        for number, leader in enumerate(self._leader):
             if leader != number:
                 self._next_same[number] = self._next_same[leader]
                 self._next_same[leader] = number

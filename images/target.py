@@ -21,7 +21,7 @@ from pathlib import Path
 from fsprobe import ProbeError, probe
 from fsprobe.device import Device
 from images import linux
-from images.check import read_into
+from images.check import forget_cache, read_into
 from images.durable import os_errors, sync_folder
 from images.errors import NotAccessible, TargetBusy, TargetTooSmall
 from images.index import Index
@@ -151,11 +151,8 @@ class Target:
         with os_errors(self.name):
             if not (self.block_device or self.spec.region):
                 os.ftruncate(self.fd, image_length)
-            os.fsync(self.fd)
+            forget_cache(self.fd)
             self._dirty = 0
-            if self.block_device:
-                linux.flush_buffers(self.fd)
-            os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _differing(self, position: int, data: memoryview) -> Iterator[tuple[int, int]]:
         """Yield the ranges of `data` that are to be written, on block borders of the device."""

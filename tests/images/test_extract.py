@@ -15,10 +15,10 @@ import pytest
 from images.digests import Digest
 from images.errors import ChunkInvalid, ChunkMissing, DeviceFault, TargetTooSmall
 from images.events import Event, SourceFailed
-from images.extract import Options, extract, plan
+from images.extraction import Options, extract, plan
 from images.index import Index
 from images.inputs import open_input
-from images.make import make
+from images.making import make
 from images.seeds import SeedSpec
 from images.sources import Source
 from images.stores.chain import Chain
@@ -288,15 +288,15 @@ def test_what_reads_back_otherwise_is_a_fault_of_the_device(
     new: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The medium lies: simulated, since no device here does."""
-    import images.assemble
+    import images.assembly
 
-    settle = images.assemble.Target.settle
+    settle = images.assembly.Target.settle
 
-    def settle_badly(target: images.assemble.Target, length: int) -> None:
+    def settle_badly(target: images.assembly.Target, length: int) -> None:
         settle(target, length)
         os.pwrite(target.fd, b"bad", 200_000)
 
-    monkeypatch.setattr(images.assemble.Target, "settle", settle_badly)
+    monkeypatch.setattr(images.assembly.Target, "settle", settle_badly)
     with pytest.raises(DeviceFault, match="1 chunks read back otherwise"):
         extract(new.index, TargetSpec(tmp_path / "image"), seeds=[], stores=new.chain())
     assert not (tmp_path / "image").exists()
