@@ -21,6 +21,7 @@ from pathlib import Path
 from fsprobe import ProbeError, probe
 from fsprobe.device import Device
 from images import linux
+from images._native import _kernels
 from images.check import forget_cache, read_into
 from images.durable import os_errors, sync_folder
 from images.errors import NotAccessible, TargetBusy, TargetTooSmall
@@ -158,25 +159,17 @@ class Target:
         """Yield the ranges of `data` that are to be written, on block borders of the device."""
         old = bytearray(len(data))
         at = self.spec.offset + position
-        length = read_into(self.fd, at, old, len(old))
-        new = bytes(data)
-        if length == len(old) and new == old:
-            return
-        start: int | None = None
-        border = min(BLOCK - at % BLOCK, len(new))
-        for first, stop in zip(
-            (0, *range(border, len(new), BLOCK)),
-            (*range(border, len(new), BLOCK), len(new)),
-            strict=True,
-        ):
-            if stop <= length and new[first:stop] == old[first:stop]:
-                if start is not None:
-                    yield start, first
-                start = None
-            elif start is None:
-                start = first
-        if start is not None:
-            yield start, len(new)
+        there = read_into(self.fd, at, old, len(old))
+        lead, start = BLOCK - at % BLOCK, 0
+        while start < there:
+            with memoryview(old)[:there] as before:
+                start = _kernels.find_block(before, data[:there], lead, BLOCK, start, True)
+                stop = _kernels.find_block(before, data[:there], lead, BLOCK, start, False)
+            if start < stop:
+                yield start, stop
+            start = stop
+        if there < len(data):
+            yield there, len(data)
 
     def _write(self, position: int, data: memoryview) -> None:
         at = self.spec.offset + position

@@ -26,6 +26,25 @@ def find_bit(bits: Buffer, start: int, stop: int, /) -> int:
 def is_zero(data: Buffer, /) -> bool:
     """Tell whether every byte is zero; the interpreter lock is released."""
 
+def find_block(
+    old: Buffer, new: Buffer, lead: int, block: int, start: int, differs: bool, /
+) -> int:
+    """Return the start of the first block in which two buffers differ, or are equal.
+
+    The interpreter lock is released.
+
+    Args:
+        old: one buffer.
+        new: another of the same length.
+        lead: bytes of the first block.
+        block: bytes of all others but the last.
+        start: where a block begins; earlier ones are passed over.
+        differs: look for one that differs, else for one that is equal.
+
+    Returns:
+        The length of the buffers when there is none.
+    """
+
 def first_bad_item(items: Buffer, maximum: int, /) -> int:
     """Return the first 40-byte index item out of order or longer than `maximum`, else the count."""
 

@@ -14,6 +14,21 @@ bool is_zero(const uint8_t *data, size_t length)
     return length == head || memcmp(data, data + head, length - head) == 0;
 }
 
+size_t find_block(const uint8_t *old, const uint8_t *new, size_t length, size_t lead, size_t block,
+                  size_t start, bool differs)
+{
+    size_t end = start == 0 ? lead : start + block;
+    while (start < length) {
+        if (end > length)
+            end = length;
+        if ((memcmp(old + start, new + start, end - start) != 0) == differs)
+            return start;
+        start = end;
+        end += block;
+    }
+    return length;
+}
+
 size_t find_bit(const uint64_t *bits, size_t start, size_t stop)
 {
     if (start >= stop)

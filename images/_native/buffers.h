@@ -13,6 +13,12 @@
 
 bool is_zero(const uint8_t *data, size_t length);
 
+/* The start of the first block, from the one that begins at `start` on, in which two buffers differ
+ * (or, with `differs` false, are equal); `length` when there is none. The first block has `lead`
+ * bytes, all others `block`, the last one what is left. */
+size_t find_block(const uint8_t *old, const uint8_t *new, size_t length, size_t lead, size_t block,
+                  size_t start, bool differs);
+
 /* The first set bit in [start, stop), or stop. */
 size_t find_bit(const uint64_t *bits, size_t start, size_t stop);
 

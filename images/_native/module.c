@@ -137,6 +137,30 @@ static PyObject *py_is_zero(PyObject *module, PyObject *object)
     return PyBool_FromLong(zero);
 }
 
+static PyObject *py_find_block(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Py_buffer old, new;
+    Py_ssize_t lead, block, start;
+    int differs;
+    if (!PyArg_ParseTuple(args, "y*y*nnnp:find_block", &old, &new, &lead, &block, &start, &differs))
+        return NULL;
+    PyObject *result = NULL;
+    if (old.len != new.len || lead < 1 || block < 1 || start < 0)
+        PyErr_SetString(PyExc_ValueError, "buffers of one length, and blocks of 1 byte or more");
+    else {
+        size_t found;
+        Py_BEGIN_ALLOW_THREADS
+        found = find_block(old.buf, new.buf, (size_t)old.len, (size_t)lead, (size_t)block,
+                           (size_t)start, differs != 0);
+        Py_END_ALLOW_THREADS
+        result = PyLong_FromSize_t(found);
+    }
+    PyBuffer_Release(&old);
+    PyBuffer_Release(&new);
+    return result;
+}
+
 static PyObject *py_first_bad_item(PyObject *module, PyObject *args)
 {
     (void)module;
@@ -216,6 +240,7 @@ static PyMethodDef methods[] = {
     {"cuts_at", py_cuts_at, METH_VARARGS, NULL},
     {"find_bit", py_find_bit, METH_VARARGS, NULL},
     {"is_zero", py_is_zero, METH_O, NULL},
+    {"find_block", py_find_block, METH_VARARGS, NULL},
     {"first_bad_item", py_first_bad_item, METH_VARARGS, NULL},
     {"table_fill", py_table_fill, METH_VARARGS, NULL},
     {"table_find", py_table_find, METH_VARARGS, NULL},

@@ -12,6 +12,7 @@ import pytest
 import fsprobe
 from fsprobe import ProbeError, Superblock, probe
 from fsprobe.device import READ_BUDGET, BudgetExceeded, Device
+from fsprobe.formats import FORMATS
 from tests.fsprobe.programs import blank, run
 
 MIB = 1 << 20

@@ -188,3 +188,22 @@ def test_a_table_of_other_items_leads_nowhere_outside() -> None:
 def test_an_id_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         _kernels.table_find(b"", bytearray(4), KEY, bytes(31))
+
+
+@pytest.mark.parametrize("lead", [1, 5, 16, 100])
+@pytest.mark.parametrize("changed", [0, 4, 5, 20, 21, 36, 49])
+def test_the_block_with_a_changed_byte_is_found(lead: int, changed: int) -> None:
+    old = bytes(50)
+    new = bytearray(50)
+    new[changed] = 1
+    borders = [0, *range(lead, 50, 16), 50]
+    start, stop = next((a, b) for a, b in pairwise(borders) if a <= changed < b)
+    assert _kernels.find_block(old, new, lead, 16, 0, True) == start
+    assert _kernels.find_block(old, new, lead, 16, start, False) == stop
+    assert _kernels.find_block(old, new, lead, 16, stop, True) == 50
+
+
+def test_buffers_of_different_lengths_have_no_blocks_to_compare() -> None:
+    for old, new, lead in ((b"a", b"ab", 1), (b"a", b"a", 0)):
+        with pytest.raises(ValueError, match="one length"):
+            _kernels.find_block(old, new, lead, 16, 0, True)
