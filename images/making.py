@@ -22,7 +22,7 @@ from images.inputs import Input
 from images.parallel import default_threads
 from images.runs import Run, runs
 from images.sizes import ChunkSizes
-from images.stores.local import Stored
+from images.stores.writing import Stored
 
 
 class ChunkWriter(Protocol):
