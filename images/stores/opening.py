@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a user says about stores to a `Chain`.
+
+Which store: the one that is named, else `CASYNC_STORE`, else `default.castr` beside the index.
+Local stores are asked before remote ones, in the order given, as casync does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from images.errors import NotAccessible, SettingInvalid
+from images.events import EventSink, SourceFailed, ignore
+from images.locator import HttpUrl, LocalPath, Locator, default_store, parse_locator
+from images.stores.chain import Chain
+from images.stores.local import LocalStore
+from images.stores.protocol import Store
+from images.stores.settings import HttpSettings, load_store_settings, settings_for
+
+STORE_VARIABLE = "CASYNC_STORE"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """What a user says about stores.
+
+    Attributes:
+        store: path or URL, None for the default.
+        extra_stores: paths or URLs that are asked for what is still lacking.
+        cache: folder that is asked first and keeps what remote stores deliver.
+        settings: by URL prefix, from `read_settings`.
+        rate_limit_bps: bytes a second from each remote store, over what `settings` say.
+    """
+
+    store: str | None = None
+    extra_stores: tuple[str, ...] = ()
+    cache: Path | None = None
+    settings: Mapping[str, HttpSettings] = field(default_factory=dict)
+    rate_limit_bps: int | None = None
+
+    def settings_of(self, url: HttpUrl) -> HttpSettings:
+        """Return how one remote location is to be asked."""
+        settings = settings_for(self.settings, url.url)
+        if self.rate_limit_bps is None:
+            return settings
+        return replace(settings, rate_limit_bps=self.rate_limit_bps)
+
+
+def read_settings(path: str | None) -> Mapping[str, HttpSettings]:
+    """Read a settings file, if there is to be one.
+
+    Raises:
+        NotAccessible, SettingInvalid: it cannot be read, or makes no sense.
+    """
+    return {} if path is None else load_store_settings(path)
+
+
+def main_store(options: StoreOptions, index: Locator | None) -> Locator:
+    """Return the store that is asked first, and that new chunks go to.
+
+    Args:
+        options: what the user says.
+        index: where the index is, None for standard input or output.
+
+    Raises:
+        SettingInvalid: the location cannot be used.
+    """
+    named = options.store or os.environ.get(STORE_VARIABLE)
+    if named:
+        return parse_locator(named)
+    return default_store(LocalPath("-") if index is None else index)
+
+
+def local_store(options: StoreOptions, index: Locator | None) -> LocalPath:
+    """Return the main store where it has to be a folder, because it will be written.
+
+    Raises:
+        SettingInvalid: it is remote.
+    """
+    store = main_store(options, index)
+    if not isinstance(store, LocalPath):
+        raise SettingInvalid(
+            f"{store.name} is not a local path", hint="write to a local store, then publish that"
+        )
+    return store
+
+
+@contextmanager
+def open_stores(
+    options: StoreOptions, index: Locator | None, on_event: EventSink = ignore
+) -> Iterator[Chain]:
+    """Open every store; they are closed at the end of the block.
+
+    A store that is named and not there is told of, and is no error: seeds may have everything.
+
+    Args:
+        options: what the user says.
+        index: where the index is, None for standard input.
+        on_event: told of stores that fail.
+
+    Raises:
+        SettingInvalid: a location or the settings make no sense.
+    """
+    named = [main_store(options, index), *map(parse_locator, options.extra_stores)]
+    local = [locator for locator in named if isinstance(locator, LocalPath)]
+    remote = [locator for locator in named if isinstance(locator, HttpUrl)]
+    for locator in local:
+        if not Path(locator.path).is_dir():
+            message = "there is no such store"
+            on_event(SourceFailed(locator.path, None, NotAccessible.code, message))
+    stores: list[Store] = [LocalStore(locator.path) for locator in local]
+    stores += [_open_remote(locator, options) for locator in remote]
+    chain = Chain(stores, None if options.cache is None else LocalStore(options.cache), on_event)
+    try:
+        yield chain
+    finally:
+        chain.close()
+
+
+def _open_remote(locator: HttpUrl, options: StoreOptions) -> Store:
+    from images.stores.http import HttpStore
+
+    return HttpStore(locator, options.settings_of(locator))
