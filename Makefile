@@ -13,9 +13,13 @@ PACKAGES_BUILD += $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo py
 PACKAGES_BUILD += $(shell $(PYTHON) -c 'import os, sysconfig; \
 	os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || echo python3-dev)
 PACKAGES_DEMO := e2fsprogs fdisk gnupg mmdebstrap zstd
-PACKAGES_TEST := $(PACKAGES_DEMO) casync \
-	btrfs-progs cryptsetup-bin dosfstools erofs-utils exfatprogs f2fs-tools genromfs jfsutils \
-	nilfs-tools ntfs-3g squashfs-tools udftools util-linux xfsprogs \
+# Peers, the tools that make and describe file systems, and emulators for other processors' kernels.
+PACKAGES_TEST := $(PACKAGES_DEMO) casync groff-base libzstd1 mount nginx-light procps time util-linux \
+	android-sdk-libsparse-utils apfsprogs bcache-tools btrfs-progs cryptsetup-bin \
+	device-tree-compiler dosfstools drbd-utils erofs-utils exfatprogs f2fs-tools genisoimage \
+	genromfs gfs2-utils hfsutils isolinux jfsutils lvm2 makefs mdadm mkbootimg mtd-utils \
+	nilfs-tools ntfs-3g ocfs2-tools qemu-utils reiser4progs reiserfsprogs squashfs-tools \
+	syslinux-common u-boot-tools udftools xfsprogs xorriso \
 	gcc-aarch64-linux-gnu libc6-dev-arm64-cross libsimde-dev qemu-user-static
 
 .PHONY: help build check test bench demo clean

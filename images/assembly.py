@@ -45,7 +45,7 @@ class Report:
         bytes_written: bytes that went to the medium: of chunks, those 4 KiB blocks that differed.
         bytes_cloned: bytes shared with a seed by the file system instead.
         transferred: bytes that came from the cache and the stores, compressed, failures included.
-        seconds: wall time of checking, planning, assembling, flushing and verifying.
+        seconds: wall time of assembling, flushing and verifying.
     """
 
     shares: Mapping[Source, Share]

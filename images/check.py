@@ -114,7 +114,8 @@ def verify(
         NotAccessible, DeviceFault: it cannot be opened or read.
     """
     with os_errors(str(path)):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A FIFO must fail, not wait for its writer.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             forget_cache(fd)
             return matching_chunks(

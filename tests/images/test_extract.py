@@ -23,7 +23,7 @@ from images.seeds import SeedSpec
 from images.sources import Source
 from images.stores.chain import Chain
 from images.stores.local import LocalStore
-from images.target import BLOCK, TargetSpec
+from images.target import BLOCK, Target, TargetSpec
 from tests.capabilities import require_loop_devices, require_tool
 from tests.loops import loop_device, mounted, run
 
@@ -288,15 +288,13 @@ def test_what_reads_back_otherwise_is_a_fault_of_the_device(
     new: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The medium lies: simulated, since no device here does."""
-    import images.assembly
+    settle = Target.settle
 
-    settle = images.assembly.Target.settle
-
-    def settle_badly(target: images.assembly.Target, length: int) -> None:
+    def settle_badly(target: Target, length: int) -> None:
         settle(target, length)
         os.pwrite(target.fd, b"bad", 200_000)
 
-    monkeypatch.setattr(images.assembly.Target, "settle", settle_badly)
+    monkeypatch.setattr(Target, "settle", settle_badly)
     with pytest.raises(DeviceFault, match="1 chunks read back otherwise"):
         extract(new.index, TargetSpec(tmp_path / "image"), seeds=[], stores=new.chain())
     assert not (tmp_path / "image").exists()
