@@ -164,7 +164,7 @@ class LocalStore:
                 transferred += len(body)
                 data = decode(body, ref.length, ref.id, digest, compressed)
             except ImageError as error:
-                problem = problem or error
+                problem = problem or type(error)(f"{self.name}: {error}", hint=error.hint)
             else:
                 return Answer(ref, data, None, transferred, self.name)
         return Answer(ref, None, problem or self._missing(ref.id), transferred, self.name)

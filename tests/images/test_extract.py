@@ -179,6 +179,39 @@ def test_a_seed_that_changes_after_the_plan_costs_a_fetch(new: Published, tmp_pa
     assert {e.code for e in events if isinstance(e, SourceFailed)} == {"image.seed-changed"}
 
 
+def test_bytes_of_a_seed_that_are_not_what_they_should_be_are_never_written(
+    new: Published, tmp_path: Path
+) -> None:
+    new.index.save(tmp_path / "seed.caibx")
+    changed = bytearray(new.data)
+    changed[100_000] ^= 1
+    (tmp_path / "seed").write_bytes(changed)
+    target = tmp_path / "target"
+    target.write_bytes(bytes(len(new.data)))
+    with pytest.raises(ChunkMissing):
+        extract(
+            new.index,
+            TargetSpec(target, in_place=True),
+            seeds=[SeedSpec.parse(str(tmp_path / "seed.caibx"))],
+            stores=NO_STORES,
+        )
+    found = target.read_bytes()
+    bad = new.index.id(new.index.find(100_000))
+    for start, end, chunk_id in new.index.chunks():
+        expected = bytes(end - start) if chunk_id == bad else new.data[start:end]
+        assert found[start:end] == expected
+
+
+def test_an_index_describes_the_region_of_its_seed(new: Published, tmp_path: Path) -> None:
+    new.index.save(tmp_path / "seed.caibx")
+    (tmp_path / "disk").write_bytes(b"x" * 1000 + new.data)
+    seed = SeedSpec(tmp_path / "disk", offset=1000, index=tmp_path / "seed.caibx")
+    spec = TargetSpec(tmp_path / "image")
+    made, _ = extract(new.index, spec, seeds=[seed], stores=NO_STORES)
+    assert spec.path.read_bytes() == new.data
+    assert set(_shares(new, made)) == {"ZERO", "SEED"}
+
+
 @pytest.mark.parametrize("shift", [1, 4096, 70_000, 1_000_000])
 @pytest.mark.parametrize("forward", [True, False])
 def test_content_that_moves_in_place_is_not_fetched(
