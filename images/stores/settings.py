@@ -43,9 +43,9 @@ class HttpSettings:
         headers: sent to the store's own origin only.
         connect_timeout_s: name look-up, TCP, TLS and proxy together.
         low_speed_bps, low_speed_time_s: a transfer that is slower for that long has stalled.
-        deadline_s: a chunk's tries end that long after the first of them failed, and the store counts
-            as down when it delivered nothing at all for that long. A transfer that runs is never
-            cut by it.
+        deadline_s: a chunk's tries end that long after the first of them failed, and the store
+            counts as down when it delivered nothing at all for that long. A transfer that runs is
+            never cut by it.
         rate_limit_bps: of all requests to the store together; None = unlimited.
     """
 
