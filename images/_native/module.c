@@ -56,7 +56,7 @@ static PyObject *py_kernels(PyObject *module, PyObject *unused)
 
 static bool aligned_words(const Py_buffer *view)
 {
-    return (uintptr_t)view->buf % sizeof(uint64_t) == 0 && view->len % sizeof(uint64_t) == 0;
+    return (uintptr_t)view->buf % sizeof(uint64_t) == 0 && (size_t)view->len % sizeof(uint64_t) == 0;
 }
 
 static PyObject *py_scan(PyObject *module, PyObject *args)
@@ -184,7 +184,7 @@ static bool usable_table(const Py_buffer *items, const Py_buffer *table, const P
     size_t slots = (size_t)table->len / sizeof(uint32_t);
     size_t count = (size_t)items->len / ITEM_LENGTH;
     if (items->len % ITEM_LENGTH == 0 && (uintptr_t)table->buf % sizeof(uint32_t) == 0 &&
-        table->len % sizeof(uint32_t) == 0 && slots > count && (slots & (slots - 1)) == 0 &&
+        (size_t)table->len % sizeof(uint32_t) == 0 && slots > count && (slots & (slots - 1)) == 0 &&
         count < NO_ITEM && key->len == 2 * sizeof(uint64_t))
         return true;
     PyErr_SetString(PyExc_ValueError, "items, table and key do not fit together");

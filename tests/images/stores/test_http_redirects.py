@@ -91,6 +91,16 @@ def test_credentials_do_not_come_back_after_a_detour() -> None:
         assert "x-key" not in site.server.requests[1].headers
 
 
+def test_credentials_do_not_come_back_within_the_other_origin() -> None:
+    with ChunkSite(1) as site, FaultyServer({"/last": site.bodies[0]}) as other:
+        site.server.script(site.path(0), redirected(f"{other.url}/first"))
+        other.script("/first", redirected("/last"))
+        [answer] = site.ask(settings=WITH_HEADERS)
+        assert answer.error is None
+        assert [seen.path for seen in other.requests] == ["/first", "/last"]
+        assert all("x-key" not in seen.headers for seen in other.requests)
+
+
 def test_a_user_in_a_redirect_is_not_used() -> None:
     with ChunkSite(1) as site, FaultyServer({"/moved": site.bodies[0]}) as other:
         site.server.script(site.path(0), redirected(with_user(f"{other.url}/moved")))
