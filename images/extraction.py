@@ -12,7 +12,7 @@ from images.index import Index
 from images.planning import Plan, make_plan
 from images.seeds import Seeds, SeedSpec
 from images.stores.chain import Chain
-from images.target import TargetSpec, open_for_plan, open_target
+from images.target import Target, TargetSpec, open_for_plan, open_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +53,7 @@ def plan(
         open_for_plan(target, index.blob_length) as opened,
         Seeds(_with_output(seeds, target, options), sink) as found,
     ):
-        return make_plan(
-            index,
-            opened,
-            seeds=found,
-            stores=stores,
-            sink=sink,
-            threads=options.threads,
-            seed_target=options.seed_output,
-            ask_stores=options.ask_stores,
-        )
+        return _plan_on(opened, index, found, stores, options, sink)
 
 
 def extract(
@@ -95,16 +86,7 @@ def extract(
         open_target(target, index.blob_length, punch_holes=options.punch_holes) as opened,
         Seeds(_with_output(seeds, target, options), sink) as found,
     ):
-        made = make_plan(
-            index,
-            opened,
-            seeds=found,
-            stores=stores,
-            sink=sink,
-            threads=options.threads,
-            seed_target=options.seed_output,
-            ask_stores=options.ask_stores,
-        )
+        made = _plan_on(opened, index, found, stores, options, sink)
         report = assemble(
             made,
             opened,
@@ -115,6 +97,21 @@ def extract(
             reflink=options.reflink,
         )
         return made, report
+
+
+def _plan_on(
+    target: Target, index: Index, seeds: Seeds, stores: Chain, options: Options, sink: EventSink
+) -> Plan:
+    return make_plan(
+        index,
+        target,
+        seeds=seeds,
+        stores=stores,
+        sink=sink,
+        threads=options.threads,
+        seed_target=options.seed_output,
+        ask_stores=options.ask_stores,
+    )
 
 
 def _with_output(

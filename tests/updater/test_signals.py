@@ -90,6 +90,8 @@ def test_a_second_signal_ends_the_run_at_once() -> None:
     program = (
         "import signal, os\n"
         "from updater.signals import Interruption\n"
+        # Whoever started the tests may ignore it, as shells do for background jobs.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with Interruption() as interruption:\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
