@@ -62,10 +62,7 @@ DEVICE_PACKAGES = (
 )
 
 # Unpacked only, never configured: enough for a demonstration and built in seconds.
-SMALL_PACKAGES = (
-    *("python3", "python3-cryptography", "openssl", "curl", "ca-certificates", "openssh-server"),
-    *("sqlite3", "nginx-light"),
-)
+SMALL_PACKAGES = ("python3", "openssl", "curl", "ca-certificates", "sqlite3")
 
 _NOT_ON_DEVICES = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 _MADE_AT_RUN_TIME = (
@@ -113,8 +110,8 @@ class Recipe:
 
 
 DEVICE = Recipe("device", "apt", DEVICE_PACKAGES, GIB, ("ext4", "squashfs"))
-SMALL = Recipe("small", "extract", SMALL_PACKAGES, 256 << 20, ("ext4", "squashfs"))
-DEMO = Recipe("demo", "extract", SMALL_PACKAGES, 256 << 20, ("ext4",))
+SMALL = Recipe("small", "extract", SMALL_PACKAGES, 160 << 20, ("ext4", "squashfs"))
+DEMO = Recipe("demo", "extract", SMALL_PACKAGES, 160 << 20, ("ext4",))
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def main() -> int:
     equal = holds(new.image("ext4"), SLOT_B) and holds(old.image("ext4"), SLOT_A)
     heading(f"Done in {time.monotonic() - begin:.0f} s")
     print(
-        "Slot B equals the published image byte by byte; slot A is as it was." if equal else "BAD"
+        f"Slot B is the new image, byte by byte, and slot A as it was: {'yes' if equal else 'NO'}"
     )
     return 0 if equal else 1
 

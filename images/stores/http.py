@@ -20,7 +20,8 @@ from images.digests import Digest
 from images.errors import ChunkMissing, ImageError, StoreUnavailable
 from images.locator import HttpUrl, chunk_base
 from images.parallel import default_threads
-from images.stores.flight import Flight, Health, Outcome
+from images.stores.flight import Flight, Outcome
+from images.stores.health import Health
 from images.stores.pace import TokenBucket
 from images.stores.protocol import Answer, ChunkRef, Stat
 from images.stores.rules import Attempts

@@ -47,7 +47,7 @@ def test_what_passes_is_tried_again(fault: Action) -> None:
     with FaultyServer({"/a.caibx": BODY}) as server:
         server.script("/a.caibx", fault)
         assert get(server) == BODY
-        assert len(server.requests) == 2
+        assert len(server.requests) >= 2
 
 
 def test_a_redirect_is_followed() -> None:

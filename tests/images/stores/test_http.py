@@ -14,7 +14,7 @@ from images.digests import Digest
 from images.errors import ChunkInvalid, ChunkMissing, NotAccessible, StoreUnavailable
 from images.stores.http import HttpStore
 from images.stores.protocol import Answer, ChunkRef
-from tests.chunk_site import QUICK, ChunkSite, fetch, http_url
+from tests.chunk_site import CALM, QUICK, ChunkSite, fetch, http_url
 from tests.faulty_server import (
     Exchange,
     corrupted,
@@ -44,7 +44,7 @@ def test_every_chunk_is_delivered_once() -> None:
 
 def test_connections_are_kept() -> None:
     with ChunkSite(100) as site:
-        site.ask(settings=replace(QUICK, in_flight_min=1, in_flight_start=1, in_flight_max=1))
+        site.ask(settings=replace(CALM, in_flight_min=1, in_flight_start=1, in_flight_max=1))
         assert site.server.connections == 1
 
 
@@ -110,7 +110,7 @@ def test_a_stalled_transfer_is_given_up_and_tried_again(after: int | None) -> No
 def test_what_stays_bad_is_unavailable_after_the_deadline() -> None:
     with ChunkSite(3) as site:
         site.server.script(site.path(1), *[status(500)] * 1000)
-        answers = site.ask()
+        answers = site.ask(settings=QUICK)
         assert errors(answers) == [None, StoreUnavailable, None]
         assert "500" in str(answers[1].error)
         times = [seen.began_s for seen in site.server.requests if seen.path == site.path(1)]
@@ -121,7 +121,7 @@ def test_what_stays_bad_is_unavailable_after_the_deadline() -> None:
 def test_tries_are_bounded_by_bytes() -> None:
     with ChunkSite(1, length=100_000) as site:
         site.server.script(site.path(0), *[truncated(90_000)] * 1000)
-        [answer] = site.ask(settings=replace(QUICK, deadline_s=50))
+        [answer] = site.ask(settings=replace(CALM, deadline_s=50))
         assert isinstance(answer.error, StoreUnavailable)
         assert answer.transferred <= 5 * 100_000
 
@@ -167,7 +167,7 @@ def test_a_store_that_refuses_connections_is_down_for_all_chunks() -> None:
 def test_a_store_that_stalls_costs_one_stall_and_not_one_a_chunk() -> None:
     with ChunkSite(500) as site:
         site.server.script("*", stalled())
-        assert errors(site.ask()) == [StoreUnavailable] * 500
+        assert errors(site.ask(settings=QUICK)) == [StoreUnavailable] * 500
         first = site.server.requests[0].began_s
         assert len(site.server.requests) <= 3 * QUICK.in_flight_start
         assert site.server.requests[-1].began_s - first < 3
@@ -183,7 +183,7 @@ def test_a_store_that_forbids_everything_is_not_asked_for_everything() -> None:
 def test_a_store_that_falls_silent_is_given_up_after_the_deadline() -> None:
     with ChunkSite(500) as site:
         site.server.script("*", *[Exchange.well] * 50, stalled(10))
-        answers = site.ask()
+        answers = site.ask(settings=QUICK)
         assert errors(answers).count(None) == 50
         assert errors(answers).count(StoreUnavailable) == 450
         assert len(site.server.requests) < 250
@@ -222,13 +222,13 @@ def test_what_is_wanted_is_not_consumed_all_at_once() -> None:
                 next(consumed)
                 yield replace(site.refs[0], number=number)
 
-        store = HttpStore(http_url(site.url), QUICK)
+        store = HttpStore(http_url(site.url), CALM)
         answers = store.fetch(endless(), Digest.SHA512_256)
         for answer in itertools.islice(answers, 20):
             assert answer.data == site.data[0]
         del answers
         store.close()
-        assert next(consumed) <= 20 + 2 * QUICK.in_flight_max + 1
+        assert next(consumed) <= 20 + 2 * CALM.in_flight_max + 1
 
 
 def test_an_error_of_the_caller_ends_the_fetch() -> None:
@@ -238,7 +238,7 @@ def test_an_error_of_the_caller_ends_the_fetch() -> None:
             yield site.refs[0]
             raise KeyError("mine")
 
-        store = HttpStore(http_url(site.url), QUICK)
+        store = HttpStore(http_url(site.url), CALM)
         with pytest.raises(KeyError, match="mine"):
             list(store.fetch(broken(), Digest.SHA512_256))
         store.close()
@@ -246,7 +246,7 @@ def test_an_error_of_the_caller_ends_the_fetch() -> None:
 
 def test_stat_says_what_is_there_and_how_long() -> None:
     with ChunkSite(3) as site:
-        store = HttpStore(http_url(site.url), QUICK)
+        store = HttpStore(http_url(site.url), CALM)
         wanted = [*site.refs, site.missing(3)]
         stats = sorted(store.stat(wanted), key=lambda stat: stat.ref.number)
         store.close()

@@ -12,13 +12,13 @@ from images.errors import ImageError, StoreUnavailable
 from images.fetch import fetch_bytes
 from images.locator import HttpUrl
 from images.stores.rules import MOST_REDIRECTS
-from tests.chunk_site import QUICK, ChunkSite, fetch, http_url
+from tests.chunk_site import CALM, ChunkSite, fetch, http_url
 from tests.faulty_server import FaultyServer, redirected, status
 
 pytestmark = pytest.mark.usefixtures("transfer_kind")
 
 SECRET = "s3cret"
-WITH_HEADERS = replace(QUICK, headers={"Authorization": f"Bearer {SECRET}", "X-Key": SECRET})
+WITH_HEADERS = replace(CALM, headers={"Authorization": f"Bearer {SECRET}", "X-Key": SECRET})
 BASIC = "Basic " + base64.b64encode(b"me:s3cret").decode()
 
 
@@ -36,7 +36,7 @@ def test_user_and_password_become_basic_authorization() -> None:
 
 def test_the_user_of_the_url_wins_over_the_settings() -> None:
     with ChunkSite(1) as site:
-        settings = replace(QUICK, headers={"authorization": "Bearer other", "X-Empty": ""})
+        settings = replace(CALM, headers={"authorization": "Bearer other", "X-Empty": ""})
         site.ask(url=with_user(site.url), settings=settings)
         assert site.server.requests[0].headers["authorization"] == BASIC
 

@@ -14,7 +14,7 @@ import trustme
 from images.errors import NotAccessible, StoreUnavailable
 from images.fetch import fetch_bytes
 from images.stores.settings import HttpSettings
-from tests.chunk_site import QUICK, ChunkSite, http_url
+from tests.chunk_site import CALM, ChunkSite, http_url
 from tests.faulty_server import FaultyServer, redirected
 from tests.forward_proxy import ForwardProxy
 
@@ -35,7 +35,7 @@ class Authority:
             pem.write_to_path(self.client_cert, append=True)
         self.both = str(folder / "both.pem")
         client.private_key_and_cert_chain_pem.write_to_path(self.both)
-        self.settings = replace(QUICK, ca_file=self.ca_file)
+        self.settings = replace(CALM, ca_file=self.ca_file)
 
     def server(self, clients: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -125,9 +125,9 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere.pem")
     with ChunkSite(1) as site:
         for settings in (
-            replace(QUICK, ca_file=nowhere),
-            replace(QUICK, client_cert=nowhere),
-            replace(QUICK, client_cert=__file__, client_key=nowhere),
+            replace(CALM, ca_file=nowhere),
+            replace(CALM, client_cert=nowhere),
+            replace(CALM, client_cert=__file__, client_key=nowhere),
         ):
             with pytest.raises(NotAccessible, match=r"nowhere\.pem"):
                 fetch_bytes(http_url(site.url + "/x"), settings, 100)
@@ -135,7 +135,7 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 def test_the_proxy_of_the_settings_is_used() -> None:
     with ChunkSite(3) as site, ForwardProxy() as proxy:
-        answers = site.ask(settings=replace(QUICK, proxy=proxy.url))
+        answers = site.ask(settings=replace(CALM, proxy=proxy.url))
         assert all(answer.error is None for answer in answers)
         assert len(proxy.heads) == 3
         assert all(head.startswith(f"GET {site.url}/") for head in proxy.heads)
@@ -161,7 +161,7 @@ def test_credentials_of_the_store_stay_in_the_tunnel(authority: Authority) -> No
 def test_a_password_for_the_proxy_is_sent_to_it_alone() -> None:
     with ChunkSite(1) as site, ForwardProxy() as proxy:
         with_user = proxy.url.replace("://", "://me:s3cret@")
-        site.ask(settings=replace(QUICK, proxy=with_user))
+        site.ask(settings=replace(CALM, proxy=with_user))
         said = base64.b64encode(b"me:s3cret").decode()
         assert f"Basic {said}" in proxy.heads[0]
 
@@ -169,7 +169,7 @@ def test_a_password_for_the_proxy_is_sent_to_it_alone() -> None:
 def test_a_password_for_the_proxy_is_in_no_error() -> None:
     with ChunkSite(1) as site:
         for proxy in ("http://me:s3cret@127.0.0.1:1", "http://me:s3cret@[bad"):
-            [answer] = site.ask(settings=replace(QUICK, proxy=proxy, deadline_s=0.5))
+            [answer] = site.ask(settings=replace(CALM, proxy=proxy, deadline_s=0.5))
             assert "s3cret" not in f"{answer.error!r}"
         assert site.server.requests == []
 
