@@ -181,7 +181,7 @@ def test_an_early_close_leaves_no_thread_and_no_file(taken: int) -> None:
         answers = store.fetch(site.refs, Digest.SHA512_256)
         for _ in range(taken):
             next(answers)
-        if taken:
+        if taken > 1:  # the only answer may have come before anything else was asked for
             assert eventually(lambda: len(site.server.requests) > asked + taken)
         began_s = time.monotonic()
         answers.close()  # type: ignore[attr-defined]
