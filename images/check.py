@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from images import linux
-from images._native import _kernels
 from images.durable import os_errors
 from images.events import EventSink, Phase, Progress, ignore
 from images.index import Index
@@ -76,10 +75,7 @@ def matching_chunks(
             length = chunk_end - chunk_start
             if len(data) < length:
                 break
-            if length == index.sizes.maximum and _kernels.is_zero(data):
-                right[number] = chunk_id == digest.of_zeros(length)
-            else:
-                right[number] = digest.of(data) == chunk_id
+            right[number] = digest.of_chunk(data, index.sizes.maximum) == chunk_id
         return end - base
 
     done, total = 0, index.blob_length

@@ -12,6 +12,7 @@ import hashlib
 from functools import cache
 from typing import NewType, Protocol, TypeAlias
 
+from images._native import _kernels
 from images.errors import NotAccessible, SettingInvalid
 
 ChunkId = NewType("ChunkId", bytes)
@@ -48,6 +49,20 @@ class Digest(enum.Enum):
         """Return the digest of one buffer; the interpreter lock is released meanwhile."""
         _check_available(self)
         return ChunkId(hashlib.new(_HASHLIB_NAME[self], data).digest())
+
+    def of_chunk(self, data: Buffer, maximum: int, *, zero: bool = False) -> ChunkId:
+        """Return the digest of a chunk; zeros of maximum length are digested once for all.
+
+        Zeros never cut at the sizes in use, so runs of them are chunks of that length.
+
+        Args:
+            data: the chunk.
+            maximum: length that a chunk may have.
+            zero: the bytes are known to be zeros.
+        """
+        if len(data) == maximum and (zero or _kernels.is_zero(data)):
+            return self.of_zeros(maximum)
+        return self.of(data)
 
     def of_zeros(self, length: int) -> ChunkId:
         """Return the digest of `length` zero bytes, computed once per length."""

@@ -10,6 +10,22 @@ from images._native import _kernels
 from images.digests import ChunkId
 from images.index import Index
 
+_LENGTHS = 1 << 20  # lengths are remembered modulo this: a wrong guess costs one digest
+
+
+class LengthFilter:
+    """Lengths of chunks: what is not in here need not be digested to be ruled out."""
+
+    def __init__(self) -> None:
+        self._seen = bytearray(_LENGTHS)
+
+    def add(self, length: int) -> None:
+        """Remember a length."""
+        self._seen[length % _LENGTHS] = 1
+
+    def __contains__(self, length: int) -> bool:
+        return bool(self._seen[length % _LENGTHS])
+
 
 class IdTable:
     """A hash table over an index: 8 to 16 bytes a chunk.

@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from images._native import _kernels
 from images.digests import Buffer, ChunkId, Digest
 from images.durable import os_errors
 from images.events import EventSink, Phase, Progress, ignore
@@ -81,10 +80,7 @@ def make(
     def digest_and_store(run: Run) -> list[tuple[int, ChunkId, Stored | None]]:
         done = []
         for offset, data in run.chunks():
-            if len(data) == sizes.maximum and (run.zero or _kernels.is_zero(data)):
-                chunk_id = digest.of_zeros(len(data))
-            else:
-                chunk_id = digest.of(data)
+            chunk_id = digest.of_chunk(data, sizes.maximum, zero=run.zero)
             stored = None if writer is None else writer.put(chunk_id, data)
             done.append((offset + len(data), chunk_id, stored))
         return done

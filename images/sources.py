@@ -12,11 +12,10 @@ from array import array
 from collections.abc import Iterator
 
 from images.digests import ChunkId
-from images.ids import IdTable
+from images.ids import IdTable, LengthFilter
 from images.index import Index
 
 _NONE = 0xFFFFFFFF
-_LENGTHS = 1 << 20  # lengths are remembered modulo this: a wrong guess costs one digest
 
 
 class Source(enum.IntEnum):
@@ -53,7 +52,7 @@ class SourceMap:
         self._place = array("Q", bytes(8)) * len(index)
         self._file = array("I", bytes(4)) * len(index)
         self._next_same = array("I", [_NONE]) * len(index)
-        self._lengths = bytearray(_LENGTHS)
+        self._lengths = LengthFilter()
         self._wanted = 0
         if self._table.distinct < len(index):
             self._link_equal_chunks()
@@ -103,7 +102,7 @@ class SourceMap:
         spread over a quarter of a million values: an update that lacks 1,000 chunks lets one in
         250 of the others pass here.
         """
-        return bool(self._lengths[length % _LENGTHS])
+        return length in self._lengths
 
     def find_wanted(self, chunk_id: ChunkId) -> int:
         """Return the leader with this id if it lacks a source, else -1."""
@@ -117,7 +116,7 @@ class SourceMap:
         self._place[leader] = place
         self._file[leader] = file
         if source is Source.NONE:
-            self._lengths[self.index.length(leader) % _LENGTHS] = 1
+            self._lengths.add(self.index.length(leader))
 
     def _link_equal_chunks(self) -> None:
         for number, leader in enumerate(self._leader):

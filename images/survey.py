@@ -22,14 +22,13 @@ from images._native import _kernels
 from images.check import SPAN_LENGTH, read_into, spans
 from images.cuts import choose_kernel
 from images.events import EventSink, Phase, Progress
-from images.ids import IdTable
+from images.ids import IdTable, LengthFilter
 from images.index import Index
 from images.parallel import each
 from images.runs import FileRegion, Run, runs
 from images.sizes import WINDOW
 
 NOWHERE = (1 << 64) - 1
-_LENGTHS = 1 << 20  # lengths are remembered modulo this: a wrong guess costs one digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +74,18 @@ def _cut(
     fd: int, offset: int, length: int, index: Index, found: Survey, sink: EventSink, threads: int
 ) -> None:
     digest, table = index.digest, found.table
-    lengths = bytearray(_LENGTHS)
+    lengths = LengthFilter()
     for start, end, _ in index.chunks():
-        lengths[(end - start) % _LENGTHS] = 1
+        lengths.add(end - start)
 
     def known(run: Run) -> tuple[int, list[tuple[int, int, int]]]:
         with run:
             chunks = []
             for start, data in run.chunks():
-                if not lengths[len(data) % _LENGTHS]:
+                if len(data) not in lengths:
                     continue
-                if len(data) == index.sizes.maximum and (run.zero or _kernels.is_zero(data)):
-                    leader = table.find(digest.of_zeros(len(data)))
-                else:
-                    leader = table.find(digest.of(data))
+                chunk_id = digest.of_chunk(data, index.sizes.maximum, zero=run.zero)
+                leader = table.find(chunk_id)
                 if leader >= 0:
                     chunks.append((start, start + len(data), leader))
             return run.ends[-1], chunks
@@ -138,10 +135,7 @@ def _ask_positions(fd: int, offset: int, index: Index, found: Survey, threads: i
             data = memoryview(buffer)[: read_into(fd, offset + start, buffer, length)]
             if len(data) < length:
                 continue
-            if length == maximum and _kernels.is_zero(data):
-                found.right[number] = chunk_id == index.digest.of_zeros(length)
-            else:
-                found.right[number] = index.digest.of(data) == chunk_id
+            found.right[number] = index.digest.of_chunk(data, maximum) == chunk_id
 
     def unsettled() -> Iterator[tuple[int, int]]:
         return (span for span in spans(index) if 0 in found.right[span[0] : span[1]])

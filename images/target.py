@@ -239,7 +239,7 @@ def open_target(
                 _check_length(os.fstat(fd).st_size, spec, image_length)
             yield Target(fd, spec, block_device=False, punch_holes=punch_holes)
     else:
-        part = spec.path.with_name(f".{spec.path.name}.caflip-part")
+        part = _part_of(spec.path)
         permissions = 0o644 if mode is None else stat.S_IMODE(mode)
         with _opened(part, os.O_RDWR | os.O_CREAT) as fd:
             yield Target(fd, spec, block_device=False, punch_holes=punch_holes)
@@ -261,7 +261,7 @@ def open_for_plan(spec: TargetSpec, image_length: int) -> Iterator[Target]:
     block_device = mode is not None and stat.S_ISBLK(mode)
     path = spec.path
     if not (block_device or spec.region or spec.in_place):
-        path = spec.path.with_name(f".{spec.path.name}.caflip-part")
+        path = _part_of(spec.path)
     if not path.exists():
         path = Path(os.devnull)
     with os_errors(str(path)):
@@ -275,6 +275,11 @@ def open_for_plan(spec: TargetSpec, image_length: int) -> Iterator[Target]:
         yield Target(fd, spec, block_device=block_device, punch_holes=False)
     finally:
         os.close(fd)
+
+
+def _part_of(path: Path) -> Path:
+    """Return where a new file grows; the same in every run, so that the next finds it."""
+    return path.with_name(f".{path.name}.caflip-part")
 
 
 @contextmanager

@@ -10,13 +10,8 @@ import argparse
 import os
 from pathlib import Path
 
-from images.events import EventSink
 from images.extraction import Options, plan
-from images.index import Index
-from images.planning import Plan, make_plan
-from images.seeds import Seeds
-from images.stores.chain import Chain
-from images.target import Target, TargetSpec
+from images.target import TargetSpec
 from updater.console import Console
 from updater.kinds import index_locator, local_path, refuse_folder
 from updater.options import add_ask_stores, add_region, add_seeds, add_stores, add_threads, add_what
@@ -44,40 +39,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     options = Options(ask_stores=args.ask_stores, threads=args.threads)
     with index_and_stores(args, locator, console) as (index, stores):
         if args.target is None:
-            made = _plan_for_nothing(args, index, stores, options, console.event)
+            target = TargetSpec(Path(os.devnull), in_place=True)
         else:
             path = local_path(args.target)
             refuse_folder(path)
-            made = plan(
-                index,
-                TargetSpec(path, args.offset, args.length, in_place=True),
-                seeds=args.seed,
-                stores=stores,
-                options=options,
-                sink=console.event,
-            )
+            target = TargetSpec(path, args.offset, args.length, in_place=True)
+        made = plan(
+            index, target, seeds=args.seed, stores=stores, options=options, sink=console.event
+        )
     result = plan_result(made, args.target)
     console.result(result, plan_lines(result))
     return 0
-
-
-def _plan_for_nothing(
-    args: argparse.Namespace, index: Index, stores: Chain, options: Options, sink: EventSink
-) -> Plan:
-    nothing = os.memfd_create("nothing", os.MFD_CLOEXEC)
-    try:
-        target = Target(
-            nothing, TargetSpec(Path(os.devnull)), block_device=False, punch_holes=False
-        )
-        with Seeds(args.seed, sink) as seeds:
-            return make_plan(
-                index,
-                target,
-                seeds=seeds,
-                stores=stores,
-                sink=sink,
-                threads=options.threads,
-                ask_stores=options.ask_stores,
-            )
-    finally:
-        os.close(nothing)
