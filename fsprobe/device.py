@@ -23,20 +23,26 @@ class BudgetExceeded(Exception):
 
 
 class Device:
-    """Reads at absolute offsets from an open descriptor.
+    """Reads from an open descriptor, or from a region of it that stands for a device of its own.
 
     Attributes:
-        length: bytes of the whole device or file.
+        length: bytes of the device, file or region.
         sector_size: the device's logical sector size in bytes; None for a file, which has none.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, start: int = 0, length: int | None = None) -> None:
         """Use the descriptor as it is: it is neither closed nor moved.
+
+        Args:
+            fd: of a block device or file.
+            start: where in it the region begins.
+            length: bytes of the region, None for all that there are.
 
         Raises:
             OSError: it cannot be examined, or it is neither a file nor a block device.
         """
         self._fd = fd
+        self._start = start
         self._budget = READ_BUDGET
         mode = os.fstat(fd).st_mode
         self.sector_size: int | None = None
@@ -47,6 +53,9 @@ class Device:
             self.length = os.fstat(fd).st_size
         else:
             raise OSError(22, "neither a regular file nor a block device")
+        self.length = max(0, self.length - start)
+        if length is not None:
+            self.length = min(self.length, length)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes at `offset`, or fewer where the device ends; never past it.
@@ -61,4 +70,4 @@ class Device:
         self._budget -= length
         if self._budget < 0:
             raise BudgetExceeded
-        return os.pread(self._fd, length, offset)
+        return os.pread(self._fd, length, self._start + offset)

@@ -35,11 +35,15 @@ AROUND_ISO = frozenset({"dos", "gpt", "PMBR", "udf"})
 """Kinds that legitimately share a device with ISO 9660."""
 
 
-def probe(source: int | str | os.PathLike[str]) -> Superblock | None:
-    """Tell what a device or image file holds.
+def probe(
+    source: int | str | os.PathLike[str], start: int = 0, length: int | None = None
+) -> Superblock | None:
+    """Tell what a device or image file holds, or a region of one, such as a slot of a disk image.
 
     Args:
         source: an open descriptor, or a path.
+        start: where the region begins, in bytes.
+        length: bytes of the region, None for all from `start` on.
 
     Returns:
         None when no known magic is there.
@@ -49,22 +53,22 @@ def probe(source: int | str | os.PathLike[str]) -> Superblock | None:
         OSError: the source cannot be opened or read.
     """
     if isinstance(source, int):
-        return _settle(source)
+        return _settle(source, start, length)
     # A FIFO must fail, not wait for its writer.
     fd = os.open(Path(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        return _settle(fd)
+        return _settle(fd, start, length)
     finally:
         os.close(fd)
 
 
-def _settle(fd: int) -> Superblock | None:
+def _settle(fd: int, start: int, length: int | None) -> Superblock | None:
     from fsprobe import formats, verity
 
     whole: list[Superblock] = []
     broken: list[ProbeError] = []
     for ask in formats.FORMATS:
-        device = Device(fd)  # a budget for each format: none can starve the next
+        device = Device(fd, start, length)  # a budget for each format: none can starve the next
         try:
             found = ask(device)
             if found is not None:
@@ -84,7 +88,7 @@ def _settle(fd: int) -> Superblock | None:
     if chosen.kind == "iso9660":
         around = [found.length or 0 for found in whole if found.kind in AROUND_ISO]
         chosen = replace(chosen, length=max(chosen.length or 0, *around, 0) or None)
-    return verity.with_hash_tree(Device(fd), chosen)
+    return verity.with_hash_tree(Device(fd, start, length), chosen)
 
 
 def _within(found: Superblock, device: Device) -> Superblock:

@@ -119,9 +119,7 @@ def add_region(parser: argparse.ArgumentParser, what: str) -> None:
         default=0,
         help=f"where in the {what} the image begins, such as 1M",
     )
-    group.add_argument(
-        "--length", metavar="SIZE", type=positive, help="bytes that it may have from there"
-    )
+    group.add_argument("--length", metavar="SIZE", type=positive, help="bytes from there on")
 
 
 def add_compression(parser: argparse.ArgumentParser) -> None:

@@ -260,3 +260,16 @@ def test_every_format_is_asked_once() -> None:
 
 def test_the_package_gives_three_names() -> None:
     assert sorted(fsprobe.__all__) == ["ProbeError", "Superblock", "probe"]
+
+
+def test_a_region_is_a_device_of_its_own(tmp_path: Path) -> None:
+    disk = blank(tmp_path / "disk", 8 * MIB)
+    run("mkfs.ext4", "-q", "-F", "-E", f"offset={MIB}", str(disk), "2M")
+    assert probe(disk) is None
+    found = probe(disk, MIB, 4 * MIB)
+    assert found is not None
+    assert (found.kind, found.length) == ("ext4", 2 * MIB)
+    with pytest.raises(ProbeError) as error:
+        probe(disk, MIB, MIB)
+    assert error.value.code == "probe.truncated"
+    assert probe(disk, 9 * MIB) is None

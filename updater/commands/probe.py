@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fsprobe import Superblock, probe
 from images.durable import os_errors
 from updater.console import Console
+from updater.options import add_region
 from updater.units import format_bytes
 
 
@@ -23,12 +24,13 @@ class ProbeResult:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command line may say."""
     parser.add_argument("path", metavar="PATH", help="block device or image file")
+    add_region(parser, "device or file")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Do it."""
     with os_errors(args.path):
-        found = probe(args.path)
+        found = probe(args.path, args.offset, args.length)
     console.result(ProbeResult(args.path, found), _lines(args.path, found))
     return 0
 
