@@ -117,6 +117,16 @@ class Bootloader(Protocol):
     def mark_bad(self, slot: str) -> None:
         """Never boot `slot`, until it is made primary again."""
 
+    def reboot_argument(self) -> str | None:
+        """Return what the next reboot must tell the firmware, such as `0 tryboot`; None: nothing.
+
+        It is the argument of the system call (LINUX_REBOOT_CMD_RESTART2). Only the Raspberry Pi
+        has one, and only while a trial is armed.
+        """
+
+    def weaknesses(self) -> tuple[str, ...]:
+        """Return, in words for `caflip doctor`, where this set-up cannot keep what is promised."""
+
 
 def unknown_slot(name: str, slots: Sequence[str]) -> SlotUnknown:
     """Return the error about a name that no slot has."""

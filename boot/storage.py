@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small reads and durable writes of boot environments; every byte that `boot` writes goes here.
+"""Small reads and durable writes of boot environments.
+
+Every byte that `boot` writes goes here, save raw flash (`flash`, which must erase first) and
+variables of the firmware (`efivars`, each of which is one call).
 
 Two ways to write, because bootloaders read file systems without replaying their journals: after a
 rename and a crash, the kernel sees the new file and GRUB and U-Boot the old one.
