@@ -12,6 +12,8 @@ PACKAGES_BUILD := gcc libc6-dev ca-certificates
 PACKAGES_BUILD += $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv)
 PACKAGES_BUILD += $(shell $(PYTHON) -c 'import os, sysconfig; \
 	os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || echo python3-dev)
+# To build pyparted, which tests compare with.
+PACKAGES_DEV := libparted-dev pkg-config
 PACKAGES_DEMO := e2fsprogs fdisk gnupg mmdebstrap zstd
 # Peers, the tools that make and describe file systems, and emulators for other processors' kernels.
 PACKAGES_TEST := $(PACKAGES_DEMO) casync groff-base libzstd1 mount nginx-light procps time util-linux \
@@ -21,6 +23,11 @@ PACKAGES_TEST := $(PACKAGES_DEMO) casync groff-base libzstd1 mount nginx-light p
 	nilfs-tools ntfs-3g ocfs2-tools qemu-utils reiser4progs reiserfsprogs squashfs-tools \
 	syslinux-common u-boot-tools udftools xfsprogs xorriso \
 	gcc-aarch64-linux-gnu libc6-dev-arm64-cross libsimde-dev qemu-user-static
+# Machines, their firmware, bootloaders and disks; see tests/vm.
+PACKAGES_VM := qemu-system-x86 qemu-system-arm ovmf u-boot-qemu u-boot-tools libubootenv-tool \
+	grub-common grub-efi-amd64-bin grub-pc-bin systemd-boot-efi busybox-static dosfstools \
+	e2fsprogs fdisk kmod mtools util-linux dt-utils efibootmgr systemd binutils iproute2 \
+	libudev1 parted udev
 
 .PHONY: help build check test bench demo clean
 help:
@@ -40,6 +47,7 @@ $(VENV)/installed: $(VENV)/pyvenv.cfg pyproject.toml setup.py $(wildcard images/
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
+	@.ci/apt-install $(PACKAGES_DEV)
 	$(BIN)/pip install --quiet --editable '.[curl,dev]'
 	@touch $@
 
@@ -56,7 +64,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/pytest -q -p no:randomly tests/test_imports.py
 
 test: $(VENV)/installed-dev
-	@.ci/apt-install $(PACKAGES_TEST)
+	@.ci/apt-install $(PACKAGES_TEST) $(PACKAGES_VM)
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
