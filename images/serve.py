@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A read-only web server for chunk stores and indexes: small sites, neighbours, tests.
+"""A read-only web server for chunk stores, indexes and releases: small sites, neighbours, tests.
 
-It serves what lies below one folder and is named like a compressed chunk or an index, and nothing
-else: names are matched, not cleaned, and no symbolic link is followed. No TLS: digests protect
-chunks, a signature the index; put a real web server in front where secrecy counts.
+It serves what lies below one folder and is named like a compressed chunk, an index, a release, or
+the signature of one, and nothing else: names are matched, not cleaned, and no symbolic link is
+followed. No TLS: digests protect chunks, signatures the rest; put a real web server in front where
+secrecy counts.
 
 One thread for each connection, and `sendfile`: bytes never pass through Python. HTTP/1.1 by
 RFC 9110 (fields, ranges, statuses) and RFC 9112 (messages).
@@ -49,7 +50,9 @@ class Server:
         rate_limit_bps: int | None,
     ) -> None:
         chunk = rf"([0-9a-f]{{4}})/\2[0-9a-f]{{60}}{re.escape(compressed_suffix())}"
-        self._path = re.compile(rf"/((?:{_NAME}/)*(?:{chunk}|{_NAME}\.cai[bd]x))")
+        release = r"latest\.json|release\.json(?:\.asc)?"
+        index = rf"{_NAME}\.cai[bd]x(?:\.asc)?"
+        self._path = re.compile(rf"/((?:{_NAME}/)*(?:{chunk}|{index}|{release}))")
         self._idle_timeout_s = idle_timeout_s
         self._bucket = TokenBucket(rate_limit_bps)
         self._piece = _PIECE if rate_limit_bps is None else _SMALL_PIECE

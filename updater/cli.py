@@ -133,9 +133,18 @@ def _parse(arguments: list[str], name: str, casync: bool) -> tuple[Verb, argpars
         return None
     if word in TREE_VERBS:
         raise UsageError(f"{word} is for directory trees, which come later")
+    rest = [*arguments[:place], *arguments[place + 1 :]]
+    if family := [verb for verb in verbs if verb.name.startswith(f"{word} ")]:
+        place = find_verb(rest)
+        if place is None and {"-h", "--help"} & set(rest):
+            print(_help(name, family))
+            return None
+        word = f"{word} {'' if place is None else rest.pop(place)}"
+        names = ", ".join(verb.name for verb in family)
+        if word not in (verb.name for verb in family):
+            raise UsageError(f"unknown verb {word.strip()!r}", f"one of: {names}")
     for verb in verbs:
         if verb.name == word:
-            rest = [*arguments[:place], *arguments[place + 1 :]]
             return verb, verb.parser(name).parse_intermixed_args(rest)
     raise UsageError(f"unknown verb {word!r}", f"see `{name} --help`")
 

@@ -37,7 +37,7 @@ def commands_markdown() -> str:
     ]
     for page in pages():
         mark = "\\*" if page.verb.casync else ""
-        anchor = page.verb.name
+        anchor = _anchor(page.verb.name)
         lines.append(f"| [{page.verb.name}](#{anchor}){mark} | {page.verb.summary} |")
     for page in pages():
         lines += ["", f"## {page.verb.name}", "", f"    {page.synopsis}", "", page.description, ""]

@@ -34,6 +34,15 @@ EXAMPLES = (
     ),
     ("Is it still what was installed?", "caflip verify rootfs.caibx /dev/mmcblk0p3"),
     ("Write into a region of a disk", "caflip extract rootfs.caibx disk.img --offset=1M"),
+    (
+        "Publish a signed release",
+        "caflip release make /srv/www/stable rootfs.ext4 --compatible=acme-gateway "
+        "--version=2.1 --sign-with=FINGERPRINT",
+    ),
+    (
+        "Is what a server offers signed, whole and in date?",
+        "caflip release verify https://updates.example/stable --keyring=trusted.gpg",
+    ),
     ("Remove old chunks", "caflip gc -v --store=castr rootfs-1.caibx rootfs-2.caibx"),
 )
 

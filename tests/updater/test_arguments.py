@@ -153,7 +153,7 @@ def test_help_lists_the_verbs_and_the_exit_statuses(line: str, caflip: Caflip) -
 
 @pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
 def test_every_verb_has_help_and_json(verb: str, caflip: Caflip) -> None:
-    done = caflip(verb, "--help")
+    done = caflip(*verb.split(), "--help")
     assert done.status == 0
     assert done.text.startswith(f"usage: caflip {verb} ")
     assert "--json" in done.text

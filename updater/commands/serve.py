@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve a folder of indexes and stores over HTTP, for reading only, until a signal comes.
+"""Serve a folder of indexes, stores and releases over HTTP, for reading only, until a signal comes.
 
-Chunk files and indexes are served and nothing else. The URL is printed when it can be asked.
+Chunk files, indexes, releases and signatures are served and nothing else. The URL is printed when
+it can be asked.
 """
 
 from __future__ import annotations
