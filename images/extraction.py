@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from images.assembly import Report, assemble
@@ -32,6 +32,10 @@ class Options:
     punch_holes: bool = True
     ask_stores: bool = False
     threads: int | None = None
+
+
+def _approve_any(plan: Plan) -> None:
+    """Be content with every plan."""
 
 
 def plan(
@@ -64,6 +68,7 @@ def extract(
     stores: Chain,
     options: Options | None = None,
     sink: EventSink = ignore,
+    approve: Callable[[Plan], None] = _approve_any,
 ) -> tuple[Plan, Report]:
     """Bring the image onto the target and prove that it is there.
 
@@ -74,6 +79,8 @@ def extract(
         stores: where the rest comes from.
         options: None for the defaults.
         sink: takes progress events.
+        approve: called with the plan before the first byte is written, while the target is held;
+            what it raises ends the run.
 
     Raises:
         TargetTooSmall, TargetBusy, NotAccessible, NoSpace: a person has to act.
@@ -87,6 +94,7 @@ def extract(
         Seeds(_with_output(seeds, target, options), sink) as found,
     ):
         made = _plan_on(opened, index, found, stores, options, sink)
+        approve(made)
         report = assemble(
             made,
             opened,

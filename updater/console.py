@@ -16,9 +16,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from images.events import Event, Progress, SourceFailed
+from images.events import Progress, SourceFailed
 from updater import json_lines
+from updater.agent.events import AgentEvent, Noticed, StepBegan
 from updater.bar import Bar, Throttle
+from updater.hooks import HookRan
 from updater.notify import Notifier
 from updater.signals import Interruption
 
@@ -59,13 +61,20 @@ class Console:
         # casync shows progress with -v only.
         self._bar = Bar(2) if _is_terminal() and not json and (verbose or not casync) else None
 
-    def event(self, event: Event) -> None:
-        """Be the sink of the engine's events."""
+    def event(self, event: AgentEvent) -> None:
+        """Be the sink of the events of engine and agent."""
         if self._interruption is not None:
             self._interruption.check()
         self.notifier.event(event)
         if isinstance(event, SourceFailed):
             self._warn_of(event)
+        elif isinstance(event, Noticed):
+            self.warn(event.message)
+        elif isinstance(event, HookRan):
+            self._tell_of_hook(event)
+        elif isinstance(event, StepBegan) and self.verbose and not self.json:
+            self.finish_progress()
+            _err(event.step.value + (f": {event.subject}" if event.subject else ""))
         if self.json:
             if not isinstance(event, Progress) or self._throttle.passes(event, time.monotonic()):
                 self._out(json_lines.event_line(event) + "\n")
@@ -143,6 +152,11 @@ class Console:
         shown.add(event.message)
         named = event.message.startswith(event.source)
         self.warn(event.message if named else f"{event.source}: {event.message}")
+
+    def _tell_of_hook(self, event: HookRan) -> None:
+        if event.output and (self.verbose or event.status or event.timed_out):
+            for line in event.output.splitlines():
+                self.warn(f"hook {event.name}: {line}")
 
     def _tell_of_suppressed(self) -> None:
         for source, count in self._suppressed.items():

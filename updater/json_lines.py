@@ -1,25 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place where records become JSON: a line for each event, then one for the result.
+"""Records as JSON: a line for each event, then one for the result.
 
-Every line is an object with the key `event`: `progress`, `source-failed`, `chunk`, `result` or
-`error`. Keys are the fields' names; bytes become hex, paths text, enumerations their word.
+Every line is an object with the key `event`: `progress`, `source-failed`, `step`, `notice`, `hook`,
+`chunk`, `result` or `error`. What becomes of the fields: `plain`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import json
-import os
-from collections.abc import Mapping, Sequence
 
-from images.events import Event, Progress, SourceFailed
+from images.events import Progress, SourceFailed
+from updater.agent.events import AgentEvent, Noticed, StepBegan
+from updater.hooks import HookRan
+from updater.plain import to_plain
 
-_NAMES: dict[type, str] = {Progress: "progress", SourceFailed: "source-failed"}
+_NAMES: dict[type, str] = {
+    Progress: "progress",
+    SourceFailed: "source-failed",
+    StepBegan: "step",
+    Noticed: "notice",
+    HookRan: "hook",
+}
 
 
-def event_line(event: Event) -> str:
-    """Return the line of an event of the engine."""
+def event_line(event: AgentEvent) -> str:
+    """Return the line of an event of the engine or the agent."""
     return _line(_NAMES[type(event)], event)
 
 
@@ -47,26 +52,6 @@ def error_line(code: str, message: str, hint: str | None, exit_status: int) -> s
 
 
 def _line(name: str, record: object, **head: str) -> str:
-    body = _plain(record)
+    body = to_plain(record)
     assert isinstance(body, dict)
     return json.dumps({"event": name, **head, **body}, ensure_ascii=False)
-
-
-def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
-    if isinstance(value, enum.Enum):
-        return value.value if isinstance(value.value, str) else value.name.lower()
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Sequence):
-        return [_plain(item) for item in value]
-    return value

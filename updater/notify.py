@@ -13,7 +13,8 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from images.events import Event, Phase, Progress
+from images.events import Phase, Progress
+from updater.agent.events import AgentEvent
 from updater.units import format_bytes, format_percent
 
 STATUS_INTERVAL_S = 1.0
@@ -51,7 +52,7 @@ class Notifier:
             self._watchdog_due_s = now_s + self.watchdog_s
             self._send("WATCHDOG=1")
 
-    def event(self, event: Event) -> None:
+    def event(self, event: AgentEvent) -> None:
         """Tell of progress, at most once a second."""
         if self._address is None or not isinstance(event, Progress):
             return

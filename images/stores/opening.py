@@ -8,7 +8,7 @@ Local stores are asked before remote ones, in the order given, as casync does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,6 +106,19 @@ def open_stores(
         SettingInvalid: a location or the settings make no sense.
     """
     named = [main_store(options, index), *map(parse_locator, options.extra_stores)]
+    with open_locators(named, options, on_event) as stores:
+        yield stores
+
+
+@contextmanager
+def open_locators(
+    named: Sequence[Locator], options: StoreOptions, on_event: EventSink = ignore
+) -> Iterator[Chain]:
+    """Open the stores at these places, and the cache and settings of the options.
+
+    Raises:
+        SettingInvalid: the settings make no sense.
+    """
     local = [locator for locator in named if isinstance(locator, LocalPath)]
     remote = [locator for locator in named if isinstance(locator, HttpUrl)]
     for locator in local:

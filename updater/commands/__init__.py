@@ -20,6 +20,7 @@ class Verb:
     """What can be done.
 
     Attributes:
+        name: one word, or two where several verbs have a subject in common: `release make`.
         summary: one line for the help.
         casync: casync has it too, with the same options.
     """
@@ -30,7 +31,8 @@ class Verb:
 
     def module(self) -> ModuleType:
         """Import what does it."""
-        return importlib.import_module(f"updater.commands.{self.name.replace('-', '_')}")
+        name = self.name.replace("-", "_").replace(" ", "_")
+        return importlib.import_module(f"updater.commands.{name}")
 
     def parser(self, program: str) -> Parser:
         """Return the parser of everything but the verb itself."""
@@ -50,6 +52,20 @@ class Verb:
 
 
 VERBS = (
+    Verb("check", "look for a release, prove it, and say whether it would be installed"),
+    Verb("plan", "what an update would take, from where, and how long"),
+    Verb("update", "bring the newest release onto the inactive slot, and let it boot next"),
+    Verb("install", "install one release or signed index by name; provision slots"),
+    Verb("fetch", "fetch a release and the chunks that are not here, into the cache"),
+    Verb("apply", "write what was fetched onto the inactive slot"),
+    Verb("activate", "let the slot that was applied boot next"),
+    Verb("health", "after a boot: check the running slot, mark it good or bad"),
+    Verb("status", "what the slots hold, and which runs and boots next"),
+    Verb("mark-good", "say that the running slot is good"),
+    Verb("mark-bad", "say that a slot is bad"),
+    Verb("rollback", "go back to the other slot"),
+    Verb("history", "what happened to the slots, and which releases failed"),
+    Verb("doctor", "look for what would make an update fail, before it does"),
     Verb("make", "cut an image into chunks: an index, and a store", casync=True),
     Verb("extract", "bring an image onto a device, a region or a file", casync=True),
     Verb("verify", "compare a device or file with an index, or check a store; repair"),
@@ -62,6 +78,13 @@ VERBS = (
     Verb("chop", "store the chunks of an image that has an index already"),
     Verb("gc", "remove the chunks of a store that no index names", casync=True),
     Verb("serve", "serve a folder of indexes and stores over HTTP, for reading only"),
+    Verb("release make", "publish images as a signed release, or add a signature to one"),
+    Verb("release show", "what a release says, who signed it, and whether it is trusted"),
+    Verb("release verify", "prove a release and its indexes, or one signed index"),
+    Verb("keys make", "make a key pair to sign releases with"),
+    Verb("keys import", "add public keys or revocations to a trusted keyring"),
+    Verb("keys list", "the keys of a trusted keyring or a GnuPG home"),
+    Verb("keys export", "write a trusted keyring for devices"),
 )
 
 TREE_VERBS = ("list", "mtree", "mount", "mkdev")

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring the newest release onto the inactive slot, prove it, and let it boot next.
+
+Verify, judge, `before` hook, mark the target bad, write what differs, flush and read back, `after`
+hook, record, activate. Cut off anywhere, the same command continues. Exit status 0 if a new slot
+boots next, 3 if there was nothing to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from updater.agent.finding import channel_of, find_candidate, remote_fetch
+from updater.agent.install import Outcome, update
+from updater.agent.preview import preview
+from updater.agent.reboot import reboot_after
+from updater.console import Console
+from updater.device_options import EX_NOTHING, add_device, add_release, machine_of
+from updater.options import add_ask_stores
+from updater.update_text import preview_lines, preview_result, report_lines
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command line may say."""
+    add_release(parser)
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="print what would be done; write nothing"
+    )
+    parser.add_argument(
+        "--retry",
+        action="store_true",
+        help="also if it failed here before, and before this device's turn",
+    )
+    add_ask_stores(parser)
+    add_device(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Do it."""
+    console.notifier.ready()
+    with machine_of(args, console, write=not args.dry_run) as machine:
+        target = machine.target()
+        location = channel_of(machine, args.release)
+        candidate = find_candidate(machine, target, location, remote_fetch(machine, location))
+        if args.dry_run:
+            images = preview(machine, target, candidate, ask_stores=args.ask_stores)
+            result = preview_result(
+                candidate.version, candidate.sequence, target.boot, images, candidate.caveats
+            )
+            console.result(result, preview_lines(result))
+            return 0
+        report = update(machine, target, candidate, by_hand=args.retry)
+        console.result(report, report_lines(report))
+        if report.outcome is not Outcome.ACTIVATED:
+            return EX_NOTHING
+        reboot_after(machine)
+    return 0
