@@ -15,7 +15,8 @@ at most EPOCH, UUIDs and the hash seed are fixed, so the same tree gives the sam
 `-E hash_seed`, mksquashfs(1) `-reproducible`). Debian's mke2fs 1.47.0 copies the tree's ctime,
 which no program can set, so debugfs(8) writes it afterwards.
 
-Needs root (mmdebstrap without user namespaces, owners in the tree).
+What is only unpacked (`extract`) needs no root and no user namespaces: fakeroot(1) remembers the
+owners. What is configured as well needs root.
 """
 
 from __future__ import annotations
@@ -139,20 +140,31 @@ def build(recipe: Recipe, state: State, folder: Path) -> Built:
     """Build one state, or find it built already."""
 
     def fill(target: Path) -> None:
-        tree = target / "tree"
-        _unpack(recipe, state, tree)
-        unpacked = tree.with_suffix(".debs")
-        (target / "packages.txt").write_text(_installed(tree, unpacked))
-        unpacked.unlink()
-        if "ext4" in recipe.kinds:
-            make_ext4(tree, target / "root.ext4", recipe.partition_length)
-        if "squashfs" in recipe.kinds:
-            make_squashfs(tree, target / "root.squashfs")
-        shutil.rmtree(tree)
+        if recipe.variant != "extract":
+            _fill(recipe, state, target)
+            return
+        # One fakeroot around all of it: it forgets the owners when it ends.
+        program = ["fakeroot", sys.executable, "-m", "bench.images", "--fill", str(target)]
+        what = json.dumps({"recipe": asdict(recipe), "state": asdict(state)})
+        run(program, {"PYTHONPATH": str(Path(__file__).parent.parent)}, stdin=what)
 
     inputs = {"recipe": asdict(recipe), "state": asdict(state), "layout": LAYOUT}
     place = cached(folder / f"{recipe.name}-{state.name}", inputs, fill)
     return Built(place)
+
+
+def _fill(recipe: Recipe, state: State, target: Path) -> None:
+    """Build one state into a folder."""
+    tree = target / "tree"
+    _unpack(recipe, state, tree)
+    unpacked = tree.with_suffix(".debs")
+    (target / "packages.txt").write_text(_installed(tree, unpacked))
+    unpacked.unlink()
+    if "ext4" in recipe.kinds:
+        make_ext4(tree, target / "root.ext4", recipe.partition_length)
+    if "squashfs" in recipe.kinds:
+        make_squashfs(tree, target / "root.squashfs")
+    shutil.rmtree(tree)
 
 
 def cached(place: Path, inputs: Mapping[str, object], fill: Callable[[Path], None]) -> Path:
@@ -226,16 +238,14 @@ def run(
 def _unpack(recipe: Recipe, state: State, tree: Path) -> None:
     """Fill `tree` with the packages of the recipe at the versions of the state."""
     archive = tree.with_suffix(".tar")
-    # In a mount namespace of its own: a killed build leaves no /proc or /sys in the folder.
-    command = [
-        "unshare",
-        "--mount",
-        "mmdebstrap",
-        "--mode=root",
+    if recipe.variant == "extract":
+        command = ["mmdebstrap", "--mode=chrootless"]
+    else:
+        # In a mount namespace of its own: a killed build leaves no /proc or /sys in the folder.
+        command = ["unshare", "--mount", "mmdebstrap", "--mode=root"]
+    command += [
         f"--variant={recipe.variant}",
         "--quiet",
-    ]
-    command += [
         "--include=" + ",".join(recipe.packages),
         '--aptopt=APT::Install-Recommends "false"',
     ]
@@ -354,7 +364,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build the images and print how the states differ."""
     parser = argparse.ArgumentParser(prog="python -m bench.images", description=__doc__)
     parser.add_argument("--small", action="store_true", help="the images of `bench --quick`")
-    recipe = SMALL if parser.parse_args(arguments).small else DEVICE
+    parser.add_argument("--fill", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.fill:
+        what = json.load(sys.stdin)
+        _fill(Recipe(**what["recipe"]), State(**what["state"]), options.fill)
+        return 0
+    recipe = SMALL if options.small else DEVICE
     folder = bench_folder()
     built = {state.name: build(recipe, state, folder) for state in STATES}
     for old, new in (("v0", "v1"), ("v1", "v2")):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.cases import CAFLIP, CASYNC
+from bench.digest import DigestRow
 from bench.measure import Sample, medians
 from bench.scan import ScanResult
 
@@ -38,9 +39,12 @@ class Result:
         return found[base].wall_s / found[tool].wall_s
 
 
-def table(results: Sequence[Result], scan: ScanResult | None = None) -> str:
+def table(
+    results: Sequence[Result], scan: ScanResult | None = None, digest: Sequence[DigestRow] = ()
+) -> str:
     """A table for people: a line for each tool of each case, medians."""
     lines = _scan_lines(scan) if scan else []
+    lines += _digest_lines(digest) if digest else []
     if not results:
         return "\n".join(lines)
     head = f"{'case':<22}{'tool':<14}{'wall s':>9}{'CPU s':>8}{'peak MiB':>10}"
@@ -83,11 +87,23 @@ def _scan_lines(scan: ScanResult) -> list[str]:
     return [*lines, ""]
 
 
-def as_json(results: Sequence[Result], scan: ScanResult | None = None) -> dict[str, object]:
+def _digest_lines(digest: Sequence[DigestRow]) -> list[str]:
+    lines = [f"{'SHA-512/256 of chunks':<24}{'':<24}{'GB/s':>8}{'ratio':>16}"]
+    for row in digest:
+        cores = f"{row.threads} core{'s' if row.threads > 1 else ''}"
+        speed = f"{row.bytes_per_second / 1e9:>8.2f}"
+        lines.append(f"  {cores:<22}{row.contender:<24}{speed}{_times(row.times_openssl):>16}")
+    return [*lines, ""]
+
+
+def as_json(
+    results: Sequence[Result], scan: ScanResult | None = None, digest: Sequence[DigestRow] = ()
+) -> dict[str, object]:
     """Every number, with the medians and ratios."""
     return {
         "peak_goal_bytes": PEAK_GOAL,
         "scan": asdict(scan) if scan else None,
+        "digest": [asdict(row) for row in digest],
         "cases": [
             {
                 "name": result.name,

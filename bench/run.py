@@ -20,11 +20,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import images, large, latency_server, machine, measure, report, scan, workload
+from bench import digest, images, large, latency_server, machine, measure, report, scan, workload
 from bench.cases import Case, available, cases
 
 SCAN = "scan"
-QUICK_SCAN = 16 << 20  # bytes
+DIGEST = "digest"
+QUICK = 16 << 20  # bytes of input for these two
 
 
 def run_case(case: Case, tools: Sequence[str], rounds: int) -> report.Result:
@@ -57,14 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = None
     if not options.case or SCAN in options.case:
         print("scan: cut points on one core", flush=True)
-        length = QUICK_SCAN if options.quick else scan.INPUT_LENGTH
+        length = QUICK if options.quick else scan.INPUT_LENGTH
         found = scan.measure(folder / "casync", length)
-    results = [] if options.case == [SCAN] else _measure(options, folder, tools)
+    digested: list[digest.DigestRow] = []
+    if not options.case or DIGEST in options.case:
+        print("digest: SHA-512/256 of chunks", flush=True)
+        digested = digest.measure(QUICK if options.quick else digest.INPUT_LENGTH)
+    only_kernels = options.case and {*options.case} <= {SCAN, DIGEST}
+    results = [] if only_kernels else _measure(options, folder, tools)
     if options.large:
         results += large.measure_memory(folder, images.DEVICE)
-    print(report.table(results, found))
+    print(report.table(results, found, digested))
     file: Path = options.json or folder / "results.json"
-    file.write_text(json.dumps({"machine": about, **report.as_json(results, found)}, indent=1))
+    file.write_text(
+        json.dumps({"machine": about, **report.as_json(results, found, digested)}, indent=1)
+    )
     print(f"every number: {file}")
     if results:
         _draw(results, folder)

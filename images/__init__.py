@@ -11,27 +11,33 @@ events to a function of the caller's, errors are `ImageError`s sorted by what to
     verify      which chunks of a target are right
 """
 
-from images.assembly import Report, assemble
-from images.blob import read_blob
-from images.check import verify
-from images.compression import Compression
-from images.digests import ChunkId, Digest
-from images.errors import ImageError
-from images.events import Event, EventSink, Phase, Progress, SourceFailed
-from images.extraction import Options, extract, plan
-from images.gc import collect
-from images.index import Index
-from images.inputs import open_input
-from images.making import Made, make
-from images.planning import Plan, Share, make_plan
-from images.seeds import Seeds, SeedSpec
-from images.sizes import ChunkSizes
-from images.sources import Source
-from images.storecheck import check_store
-from images.stores.chain import Chain
-from images.stores.local import LocalStore
-from images.stores.opening import StoreOptions, open_stores
-from images.target import TargetSpec, open_for_plan, open_target
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from images.assembly import Report, assemble
+    from images.blob import read_blob
+    from images.check import verify
+    from images.compression import Compression
+    from images.digests import ChunkId, Digest
+    from images.errors import ImageError
+    from images.events import Event, EventSink, Phase, Progress, SourceFailed
+    from images.extraction import Options, extract, plan
+    from images.gc import collect
+    from images.index import Index
+    from images.inputs import open_input
+    from images.making import Made, make
+    from images.planning import Plan, Share, make_plan
+    from images.seeds import Seeds, SeedSpec
+    from images.sizes import ChunkSizes
+    from images.sources import Source
+    from images.storecheck import check_store
+    from images.stores.chain import Chain
+    from images.stores.local import LocalStore
+    from images.stores.opening import StoreOptions, open_stores
+    from images.target import TargetSpec, open_for_plan, open_target
 
 __all__ = [
     "Chain",
@@ -71,3 +77,57 @@ __all__ = [
     "read_blob",
     "verify",
 ]
+
+_HOMES = {
+    "Chain": "stores.chain",
+    "ChunkId": "digests",
+    "ChunkSizes": "sizes",
+    "Compression": "compression",
+    "Digest": "digests",
+    "Event": "events",
+    "EventSink": "events",
+    "ImageError": "errors",
+    "Index": "index",
+    "LocalStore": "stores.local",
+    "Made": "making",
+    "Options": "extraction",
+    "Phase": "events",
+    "Plan": "planning",
+    "Progress": "events",
+    "Report": "assembly",
+    "SeedSpec": "seeds",
+    "Seeds": "seeds",
+    "Share": "planning",
+    "Source": "sources",
+    "SourceFailed": "events",
+    "StoreOptions": "stores.opening",
+    "TargetSpec": "target",
+    "assemble": "assembly",
+    "check_store": "storecheck",
+    "collect": "gc",
+    "extract": "extraction",
+    "make": "making",
+    "make_plan": "planning",
+    "open_for_plan": "target",
+    "open_input": "inputs",
+    "open_stores": "stores.opening",
+    "open_target": "target",
+    "plan": "extraction",
+    "read_blob": "blob",
+    "verify": "check",
+}
+
+
+if not TYPE_CHECKING:  # a type checker would take it to have every name
+
+    def __getattr__(name: str) -> object:
+        """Import a public name at its first use (PEP 562): no verb needs all of them."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

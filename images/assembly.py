@@ -13,24 +13,27 @@ read back from the medium.
 
 from __future__ import annotations
 
-import threading
 import time
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from images.check import SPAN_LENGTH, matching_chunks, read_into
-from images.digests import ChunkId, Digest
+from images.check import SPAN_LENGTH, matching_chunks
+from images.copying import Copier, pieces
+from images.digests import Digest
 from images.durable import os_errors
 from images.errors import DeviceFault, ImageError
 from images.events import EventSink, Phase, Progress, SourceFailed
-from images.parallel import default_threads, each
+from images.parallel import batches, default_threads, each
 from images.planning import Plan, Share
 from images.seeds import Seeds
 from images.sources import Source
 from images.stores.chain import Chain
 from images.stores.protocol import ChunkRef
-from images.target import BLOCK, Target
+from images.target import Target
+
+Data: TypeAlias = bytes | bytearray
 
 ZERO_RANGE_LIMIT = 32 << 20
 """Bytes of zeros put at a time, so that progress is seen and an interrupt is quick."""
@@ -135,13 +138,14 @@ class _Assembly:
         self._digest: Digest = plan.index.digest
         self._refetch = array("I")  # leaders whose seed or copy was not what it should be
         self._placed = 0
+        self._to_place = plan.bytes_to_write
         self._chunks = dict.fromkeys(Source, 0)
         self._bytes = dict.fromkeys(Source, 0)
         self.transferred = 0
 
     def run(self) -> None:
-        self._sink(Progress(Phase.ASSEMBLE, 0, self._plan.bytes_to_write))
-        self._move()
+        self._sink(Progress(Phase.ASSEMBLE, 0, self._to_place))
+        self._place(self._moved())
         self._put_zeros()
         self._copy()
         self._fetch()
@@ -156,42 +160,42 @@ class _Assembly:
         self._chunks[source] += chunks
         self._bytes[source] += length
         self._placed += length
-        self._sink(Progress(Phase.ASSEMBLE, self._placed, self._plan.bytes_to_write))
+        self._sink(Progress(Phase.ASSEMBLE, self._placed, self._to_place))
 
-    def _place(self, leader: int, data: memoryview, source: Source) -> None:
-        """Write a chunk wherever it is lacking."""
-        for number in self._sources.wrong_positions(leader):
-            self._target.put(self._index.start(number), data)
-            self._account(source, 1, len(data))
-            source = Source.COPY
+    def _place(self, chunks: Iterator[tuple[int, Data, Source]]) -> None:
+        """Write chunks wherever they are lacking; all places of a chunk but the first are copies.
 
-    def _move(self) -> None:
+        One thread writes: a file takes one writer at a time, and more would only contend with
+        those that read, decompress and digest.
+        """
+        for leader, data, source in chunks:
+            with memoryview(data) as view:
+                for number in self._sources.wrong_positions(leader):
+                    self._target.put(self._index.start(number), view)
+                    self._account(source, 1, len(view))
+                    source = Source.COPY
+
+    def _moved(self) -> Iterator[tuple[int, Data, Source]]:
         """Take the planned steps. Reading ahead is safe: sources are old content, and only lost."""
         stash: dict[int, bytearray] = {}
-        for batch in each(self._move_batches(), self._read_moves, self._threads):
+        steps = batches(
+            map(_Step.of, self._plan.moves),
+            lambda step: self._index.length(step.leader),
+            SPAN_LENGTH,
+        )
+        for batch in each(steps, self._read_moves, self._threads):
             for step, data in batch:
-                leader = step if step >= 0 else ~step
-                if step >= 0:
-                    data = stash.pop(leader, data)
+                if not step.to_stash:
+                    data = stash.pop(step.leader, data)
                 if data is None:
-                    self._refetch.append(leader)
-                elif step < 0:
-                    stash[leader] = data
+                    self._refetch.append(step.leader)
+                elif step.to_stash:
+                    stash[step.leader] = data
                 else:
-                    self._place(leader, memoryview(data), Source.MOVE)
+                    yield step.leader, data, Source.MOVE
 
-    def _move_batches(self) -> Iterator[list[int]]:
-        batch, length = [], 0
-        for step in self._plan.moves:
-            batch.append(step)
-            length += self._index.length(step if step >= 0 else ~step)
-            if length >= SPAN_LENGTH:
-                yield batch
-                batch, length = [], 0
-        yield batch
-
-    def _read_moves(self, steps: list[int]) -> list[tuple[int, bytearray | None]]:
-        return [(step, self._read_move(step if step >= 0 else ~step)) for step in steps]
+    def _read_moves(self, steps: list[_Step]) -> list[tuple[_Step, bytearray | None]]:
+        return [(step, self._read_move(step.leader)) for step in steps]
 
     def _read_move(self, leader: int) -> bytearray | None:
         # The survey digested this chunk, and the target has been ours alone ever since.
@@ -227,8 +231,8 @@ class _Assembly:
 
     def _copy(self) -> None:
         """Bring what seeds and the target itself have, in contiguous runs."""
-        copier = _Copier(self._plan, self._target, self._seeds, self._reflink)
-        for piece, bad in each(self._pieces(), copier.copy, self._threads):
+        copier = Copier(self._plan, self._target, self._seeds, self._reflink)
+        for piece, bad in each(pieces(self._plan), copier.copy, self._threads):
             good = [n for n in range(piece.first, piece.stop) if n not in bad]
             self._account(piece.source, len(good), sum(map(self._index.length, good)))
             if bad:
@@ -242,54 +246,25 @@ class _Assembly:
                     )
                 )
 
-    def _pieces(self) -> Iterator[_Piece]:
-        """Yield runs of positions whose chunks stand one after the other in one source."""
-        piece: _Piece | None = None
-        for number in range(len(self._index)):
-            source = Source.NONE
-            if not self._sources.right[number]:
-                leader = self._sources.leader(number)
-                source = self._sources.source(leader)
-            if source not in (Source.SEED, Source.COPY):
-                if piece is not None:
-                    yield piece
-                piece = None
-                continue
-            place, file = self._sources.place(leader), self._sources.file(leader)
-            start, end = self._index.start(number), self._index.end(number)
-            if piece is not None:
-                base = self._index.start(piece.first)
-                if (
-                    (piece.source, piece.file) == (source, file)
-                    and piece.place + start - base == place
-                    and end - base <= SPAN_LENGTH
-                ):
-                    piece = _Piece(source, file, piece.place, piece.first, number + 1)
-                    continue
-                yield piece
-            piece = _Piece(source, file, place, number, number + 1)
-        if piece is not None:
-            yield piece
-
     def _fetch(self) -> None:
-        failed = 0
-        error: ImageError | None = None
+        errors: list[ImageError] = []
+        self._place(self._fetched(errors))
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            first = errors[0]
+            more = len(errors) - 1
+            raise type(first)(f"{first} (and {more} more chunks)", hint=first.hint)
+
+    def _fetched(self, errors: list[ImageError]) -> Iterator[tuple[int, Data, Source]]:
         for answer in self._stores.fetch(self._wanted(), self._digest):
             self.transferred += answer.transferred
+            if answer.error is not None:
+                errors.append(answer.error)
             if answer.data is not None:
                 source = self._sources.source(answer.ref.number)
-                self._place(
-                    answer.ref.number,
-                    memoryview(answer.data),
-                    Source.CACHE if source is Source.CACHE else Source.STORE,
-                )
-            else:
-                failed += 1
-                error = error or answer.error
-        if error is not None:
-            if failed == 1:
-                raise error
-            raise type(error)(f"{error} (and {failed - 1} more chunks)", hint=error.hint)
+                kind = Source.CACHE if source is Source.CACHE else Source.STORE
+                yield answer.ref.number, answer.data, kind
 
     def _wanted(self) -> Iterator[ChunkRef]:
         yield from self._plan.refs(Source.CACHE)
@@ -299,75 +274,12 @@ class _Assembly:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    source: Source
-    file: int
-    place: int
-    first: int
-    stop: int
+class _Step:
+    """A step of `Moves`: read a chunk into the stash, or write it where it belongs."""
 
+    leader: int
+    to_stash: bool
 
-class _Copier:
-    """Reads, digests and writes pieces; several threads at once."""
-
-    def __init__(self, plan: Plan, target: Target, seeds: Seeds, reflink: bool) -> None:
-        self._index = plan.index
-        self._target = target
-        self._seeds = seeds
-        self._reflink = reflink
-        self._local = threading.local()
-
-    def name(self, piece: _Piece) -> str:
-        """Return what users know the piece's source as."""
-        if piece.source is Source.COPY:
-            return self._target.name
-        return self._seeds.files[piece.file].name
-
-    def copy(self, piece: _Piece) -> tuple[_Piece, list[int]]:
-        """Copy a piece; return it with the positions whose bytes were not what they should be."""
-        fd, place = self._target.fd, piece.place + self._target.spec.offset
-        if piece.source is Source.SEED:
-            fd, place = self._seeds.files[piece.file].fd, piece.place
-        base, end = self._index.start(piece.first), self._index.end(piece.stop - 1)
-        view = self._read(fd, place, end - base)
-        bad = []
-        good_from = base
-        for number, (start, stop, chunk_id) in enumerate(
-            self._index.chunks(piece.first, piece.stop), piece.first
-        ):
-            if self._matches(view[start - base : stop - base], stop - start, chunk_id):
-                continue
-            bad.append(number)
-            self._write(view, base, good_from, start, fd, place)
-            good_from = stop
-        self._write(view, base, good_from, end, fd, place)
-        return piece, bad
-
-    def _read(self, fd: int, place: int, length: int) -> memoryview:
-        buffer: bytearray | None = getattr(self._local, "buffer", None)
-        if buffer is None or len(buffer) < length:
-            self._local.buffer = buffer = bytearray(max(length, SPAN_LENGTH))
-        try:
-            count = read_into(fd, place, buffer, length)
-        except OSError:
-            count = 0  # a seed that fails to be read is a seed that has not got the chunk
-        return memoryview(buffer)[:count]
-
-    def _matches(self, data: memoryview, length: int, chunk_id: ChunkId) -> bool:
-        return len(data) == length and self._index.digest.of(data) == chunk_id
-
-    def _write(
-        self, view: memoryview, base: int, start: int, end: int, fd: int, place: int
-    ) -> None:
-        """Put the bytes `start` to `end` of the image, sharing whole blocks where possible."""
-        first = -(-start // BLOCK) * BLOCK
-        stop = end // BLOCK * BLOCK
-        if (
-            self._reflink
-            and first < stop
-            and self._target.clone(first, fd, place + first - base, stop - first)
-        ):
-            self._target.put(start, view[start - base : first - base])
-            self._target.put(stop, view[stop - base : end - base])
-        elif start < end:
-            self._target.put(start, view[start - base : end - base])
+    @classmethod
+    def of(cls, number: int) -> _Step:
+        return cls(~number, True) if number < 0 else cls(number, False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +16,14 @@ from images import linux
 from images.durable import os_errors
 from images.events import EventSink, Phase, Progress, ignore
 from images.index import Index
-from images.parallel import default_threads, each
+from images.parallel import Scratch, default_threads, each
 from images.runs import FileRegion
 
 SPAN_LENGTH = 1 << 20
 """Bytes that one thread reads and digests at a time, unless a single chunk is longer."""
+
+_AHEAD = 4
+"""Spans that the kernel is told of in advance, beside its own guesses."""
 
 
 def spans(index: Index, limit: int = SPAN_LENGTH) -> Iterator[tuple[int, int]]:
@@ -53,29 +55,19 @@ def matching_chunks(
         OSError: a read failed.
     """
     right = bytearray(len(index))
-    digest = index.digest
-    local = threading.local()
+    scratch = Scratch(SPAN_LENGTH)
     whole = FileRegion(fd, offset, index.blob_length)
 
     def check(span: tuple[int, int]) -> int:
         first, stop = span
         base, end = index.start(first), index.end(stop - 1)
-        buffer: bytearray | None = getattr(local, "buffer", None)
-        if buffer is None or len(buffer) < end - base:
-            local.buffer = buffer = bytearray(max(end - base, SPAN_LENGTH))
+        buffer = scratch.take(end - base)
         if whole.is_hole(base, end - base):
-            buffer[: end - base] = bytes(end - base)
-            view = memoryview(buffer)[: end - base]
+            buffer[:] = bytes(len(buffer))
         else:
-            view = memoryview(buffer)[: read_into(fd, offset + base, buffer, end - base)]
-        for number, (chunk_start, chunk_end, chunk_id) in enumerate(
-            index.chunks(first, stop), first
-        ):
-            data = view[chunk_start - base : chunk_end - base]
-            length = chunk_end - chunk_start
-            if len(data) < length:
-                break
-            right[number] = digest.of_chunk(data, index.sizes.maximum) == chunk_id
+            _read_ahead(fd, offset + end, end - base)
+            buffer = buffer[: read_into(fd, offset + base, buffer, end - base)]
+        right[first:stop] = right_chunks(index, first, stop, buffer)
         return end - base
 
     done, total = 0, index.blob_length
@@ -84,6 +76,28 @@ def matching_chunks(
         done += length
         sink(Progress(phase, done, total))
     return right
+
+
+def right_chunks(index: Index, first: int, stop: int, data: memoryview) -> bytes:
+    """Digest chunks that should stand one after the other in `data`.
+
+    Args:
+        index: what should be there.
+        first: number of the chunk that begins with the first byte.
+        stop: number of the chunk after the last one.
+        data: may be too short; what is cut off is wrong.
+
+    Returns:
+        One byte a chunk: 1 where the content is right, else 0.
+    """
+    base = index.start(first)
+    chunks = list(index.chunks(first, stop))
+    pieces = [
+        data[start - base : end - base] for start, end, _ in chunks if end - base <= len(data)
+    ]
+    found = index.digest.of_chunks(pieces, index.sizes.maximum)
+    right = bytes(have == want for have, (_, _, want) in zip(found, chunks, strict=False))
+    return right.ljust(len(chunks), b"\0")
 
 
 def verify(
@@ -121,6 +135,11 @@ def verify(
             os.close(fd)
 
 
+def _read_ahead(fd: int, offset: int, length: int) -> None:
+    """Let the medium bring the spans after this one while this one is digested."""
+    os.posix_fadvise(fd, offset + _AHEAD * length, length, os.POSIX_FADV_WILLNEED)
+
+
 def forget_cache(fd: int) -> None:
     """Write out what is dirty and let the next reads come from the medium."""
     if stat.S_ISBLK(os.fstat(fd).st_mode):
@@ -130,7 +149,7 @@ def forget_cache(fd: int) -> None:
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def read_into(fd: int, offset: int, buffer: bytearray, length: int) -> int:
+def read_into(fd: int, offset: int, buffer: bytearray | memoryview, length: int) -> int:
     """Fill `buffer[:length]` from `offset`; return how many bytes there were before the end."""
     done = 0
     view = memoryview(buffer)

@@ -85,16 +85,34 @@ def decode(
     Raises:
         ChunkInvalid: anything else; the message says what, beginning with the id.
     """
+    data = unpack(body, length, chunk_id, compressed)
+    check_id(digest.of(data), chunk_id)
+    return data
+
+
+def unpack(body: Buffer, length: int, chunk_id: ChunkId, compressed: bool = True) -> bytes:
+    """Return what a body holds, of exactly this length, for the caller to digest.
+
+    Raises:
+        ChunkInvalid: anything else; the message says what, beginning with the id.
+    """
     try:
         data = _unpack(body, length) if compressed else bytes(body[: length + 1])
     except ChunkInvalid as error:
         raise ChunkInvalid(f"chunk {chunk_id.hex()}: {error}") from error
     if len(data) != length:
         raise ChunkInvalid(f"chunk {chunk_id.hex()}: {len(data)} bytes where {length} should be")
-    found = digest.of(data)
+    return data
+
+
+def check_id(found: ChunkId, chunk_id: ChunkId) -> None:
+    """Compare the digest of a chunk's content with its id.
+
+    Raises:
+        ChunkInvalid: they differ.
+    """
     if found != chunk_id:
         raise ChunkInvalid(f"chunk {chunk_id.hex()}: its content has the digest {found.hex()}")
-    return data
 
 
 def _unpack(body: Buffer, length: int) -> bytes:

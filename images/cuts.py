@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where chunks end: the choice of a scan kernel, and casync's rule of minimum and maximum.
+"""Where chunks end: the marks of the scan kernels, and casync's rule of minimum and maximum.
 
 A kernel marks every position whose 48 bytes pass the cut test, in any order and by any number of
 threads. `CutRule` then walks over these marks once, in order. Rule: docs/formats.md, "When to cut".
@@ -7,33 +7,9 @@ threads. `CutRule` then walks over these marks once, in order. Rule: docs/format
 
 from __future__ import annotations
 
-import os
-
 from images._native import _kernels
 from images.digests import Buffer
-from images.errors import SettingInvalid
 from images.sizes import WINDOW, ChunkSizes
-
-KERNEL_VARIABLE = "CAFLIP_KERNEL"
-"""The environment variable that forces a kernel, for tests and comparisons."""
-
-
-def choose_kernel() -> str:
-    """Name the best scan kernel of this CPU, or the one that `CAFLIP_KERNEL` asks for.
-
-    Raises:
-        SettingInvalid: `CAFLIP_KERNEL` names one that this CPU or this build does not have.
-    """
-    available = _kernels.kernels()
-    wanted = os.environ.get(KERNEL_VARIABLE)
-    if not wanted:
-        return available[0]
-    if wanted not in available:
-        raise SettingInvalid(
-            f"{KERNEL_VARIABLE}={wanted}: no such kernel on this CPU",
-            hint=f"use one of {', '.join(available)}, or unset it",
-        )
-    return wanted
 
 
 def scan_block(kernel: str, data: Buffer, bits: Buffer, sizes: ChunkSizes) -> None:

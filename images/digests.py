@@ -2,23 +2,35 @@
 """The two digests of casync, and chunk ids.
 
 `sha512_256` comes from OpenSSL through hashlib; a Python built without it cannot work, which is
-found at the first use and not in the middle of an update.
+found at the first use and not in the middle of an update. Several chunks at once are digested side
+by side in the lanes of a vector, where the CPU has a kernel for that (`_native/digest_lanes.h`).
+There is none for ARM: OpenSSL uses the SHA-512 instructions where there are any, and without them
+two lanes gain nothing.
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from typing import NewType, Protocol, TypeAlias
 
 from images._native import _kernels
 from images.errors import NotAccessible, SettingInvalid
+from images.kernels import choose_digest_kernel
 
 ChunkId = NewType("ChunkId", bytes)
 """The 32-byte digest of a chunk's uncompressed bytes."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+
+LENGTH = 32
+"""Bytes of a digest, of either algorithm."""
+
+_LEAST_PIECES = 2
+"""One piece fills one lane, and OpenSSL is faster than that: 0.53 GB/s where a lane of AVX2 has 0.3
+(AMD EPYC, Zen 3)."""
 
 
 class Hash(Protocol):
@@ -50,19 +62,36 @@ class Digest(enum.Enum):
         _check_available(self)
         return ChunkId(hashlib.new(_HASHLIB_NAME[self], data).digest())
 
-    def of_chunk(self, data: Buffer, maximum: int, *, zero: bool = False) -> ChunkId:
-        """Return the digest of a chunk; zeros of maximum length are digested once for all.
+    def of_each(self, pieces: list[Buffer]) -> list[ChunkId]:
+        """Return the digest of each buffer; the interpreter lock is released meanwhile.
+
+        Many at once, a megabyte or more, is what makes this fast.
+        """
+        kernel = choose_digest_kernel() if self is Digest.SHA512_256 else None
+        if kernel is None or len(pieces) < _LEAST_PIECES:
+            return [self.of(piece) for piece in pieces]
+        packed = _kernels.digest_each(kernel, pieces)
+        return [ChunkId(packed[at : at + LENGTH]) for at in range(0, len(packed), LENGTH)]
+
+    def of_chunks(
+        self, chunks: Sequence[Buffer], maximum: int, *, zero: bool = False
+    ) -> list[ChunkId]:
+        """Return the digests of chunks; zeros of maximum length are digested once for all.
 
         Zeros never cut at the sizes in use, so runs of them are chunks of that length.
 
         Args:
-            data: the chunk.
+            chunks: of one run or span.
             maximum: length that a chunk may have.
             zero: the bytes are known to be zeros.
         """
-        if len(data) == maximum and (zero or _kernels.is_zero(data)):
-            return self.of_zeros(maximum)
-        return self.of(data)
+        zeros = [len(c) == maximum and (zero or _kernels.is_zero(c)) for c in chunks]
+        if not any(zeros):
+            return self.of_each(list(chunks))
+        others = iter(
+            self.of_each([c for c, is_zero in zip(chunks, zeros, strict=True) if not is_zero])
+        )
+        return [self.of_zeros(maximum) if is_zero else next(others) for is_zero in zeros]
 
     def of_zeros(self, length: int) -> ChunkId:
         """Return the digest of `length` zero bytes, computed once per length."""

@@ -10,21 +10,27 @@ from images._native import _kernels
 from images.digests import ChunkId
 from images.index import Index
 
-_LENGTHS = 1 << 20  # lengths are remembered modulo this: a wrong guess costs one digest
+_LENGTHS = 1 << 18
+"""Lengths are remembered modulo this, the largest of the default sizes: a wrong guess costs one
+digest."""
 
 
 class LengthFilter:
     """Lengths of chunks: what is not in here need not be digested to be ruled out."""
 
     def __init__(self) -> None:
-        self._seen = bytearray(_LENGTHS)
+        self._counts = array("I", bytes(4)) * _LENGTHS
 
     def add(self, length: int) -> None:
-        """Remember a length."""
-        self._seen[length % _LENGTHS] = 1
+        """Remember a chunk's length."""
+        self._counts[length % _LENGTHS] += 1
+
+    def remove(self, length: int) -> None:
+        """Forget the length of a chunk that was added."""
+        self._counts[length % _LENGTHS] -= 1
 
     def __contains__(self, length: int) -> bool:
-        return bool(self._seen[length % _LENGTHS])
+        return self._counts[length % _LENGTHS] > 0
 
 
 class IdTable:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import struct
-from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,7 +180,7 @@ class Index:
 
     def find(self, offset: int) -> int:
         """Return the number of the chunk that holds the byte at `offset`; `len(self)` past it."""
-        return bisect_right(range(len(self)), offset, key=self.end)
+        return _kernels.item_at(self.items, offset)
 
 
 class IndexBuilder:

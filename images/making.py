@@ -78,12 +78,12 @@ def make(
     new_chunks = stored_length = position = 0
 
     def digest_and_store(run: Run) -> list[tuple[int, ChunkId, Stored | None]]:
-        done = []
-        for offset, data in run.chunks():
-            chunk_id = digest.of_chunk(data, sizes.maximum, zero=run.zero)
-            stored = None if writer is None else writer.put(chunk_id, data)
-            done.append((offset + len(data), chunk_id, stored))
-        return done
+        chunks = [data for _, data in run.chunks()]
+        ids = digest.of_chunks(chunks, sizes.maximum, zero=run.zero)
+        return [
+            (end, chunk_id, None if writer is None else writer.put(chunk_id, data))
+            for end, chunk_id, data in zip(run.ends, ids, chunks, strict=True)
+        ]
 
     working: deque[tuple[Run, Future[list[tuple[int, ChunkId, Stored | None]]]]] = deque()
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,9 @@ R = TypeVar("R")
 
 MAX_THREADS = 8
 """More than this only contends for the interpreter lock and the medium."""
+
+_ITEM_COST = 16 << 10
+"""Bytes that are digested in the time that an item costs besides its bytes, 10 to 20 us."""
 
 
 def default_threads() -> int:
@@ -39,3 +43,37 @@ def each(work: Iterable[T], do: Callable[[T], R], threads: int) -> Iterator[R]:
             yield running.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batches(work: Iterable[T], length: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+    """Yield items in lists of `limit` bytes or a little more, so that handing over costs little.
+
+    Args:
+        work: the items.
+        length: of one, in bytes.
+        limit: bytes at which a list ends; the last one may have fewer. Small items count as
+            `_ITEM_COST` bytes, so that nobody waits for very many of them.
+    """
+    batch: list[T] = []
+    total = 0
+    for item in work:
+        batch.append(item)
+        total += max(length(item), _ITEM_COST)
+        if total >= limit:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch
+
+
+class Scratch(threading.local):
+    """Memory that each thread uses again and again: new pages cost as much as filling them."""
+
+    def __init__(self, length: int) -> None:
+        self._memory = bytearray(length)
+
+    def take(self, length: int) -> memoryview:
+        """Return `length` bytes of any content, this thread's until it takes again."""
+        if len(self._memory) < length:
+            self._memory = bytearray(length)
+        return memoryview(self._memory)[:length]

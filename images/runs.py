@@ -26,7 +26,8 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Protocol
 
-from images.cuts import CutRule, choose_kernel, scan_block
+from images.cuts import CutRule, scan_block
+from images.kernels import choose_kernel
 from images.sizes import WINDOW, ChunkSizes
 
 BLOCK_LENGTH = 2 << 20

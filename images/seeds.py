@@ -146,13 +146,15 @@ def _find_by_cutting(
 
     def lacking(run: Run) -> tuple[int, list[tuple[int, int]]]:
         with run:
-            found = []
-            if not run.zero:
-                for offset, data in run.chunks():
-                    if sources.may_want(len(data)):
-                        leader = sources.find_wanted(digest.of(data))
-                        if leader >= 0:
-                            found.append((leader, seed.start + offset))
+            chunks = [chunk for chunk in run.chunks() if sources.may_want(len(chunk[1]))]
+            if run.zero:
+                chunks = []
+            ids = digest.of_each([data for _, data in chunks])
+            found = [
+                (leader, seed.start + offset)
+                for (offset, _), chunk_id in zip(chunks, ids, strict=True)
+                if (leader := sources.find_wanted(chunk_id)) >= 0
+            ]
             return run.ends[-1], found
 
     done = 0

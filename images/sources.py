@@ -111,12 +111,16 @@ class SourceMap:
 
     def assign(self, leader: int, source: Source, place: int = 0, file: int = 0) -> None:
         """Say where a leader comes from, or with `Source.NONE` that it is lacking one again."""
-        self._wanted += (source is Source.NONE) - (self._source[leader] == Source.NONE)
+        wanted, was_wanted = source is Source.NONE, self._source[leader] == Source.NONE
+        if wanted and not was_wanted:
+            self._wanted += 1
+            self._lengths.add(self.index.length(leader))
+        elif was_wanted and not wanted:
+            self._wanted -= 1
+            self._lengths.remove(self.index.length(leader))
         self._source[leader] = source
         self._place[leader] = place
         self._file[leader] = file
-        if source is Source.NONE:
-            self._lengths.add(self.index.length(leader))
 
     def _link_equal_chunks(self) -> None:
         for number, leader in enumerate(self._leader):

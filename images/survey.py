@@ -13,18 +13,20 @@ Digesting is what costs, so each byte is digested once at most:
 
 from __future__ import annotations
 
-import threading
+import os
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from images._native import _kernels
-from images.check import SPAN_LENGTH, read_into, spans
-from images.cuts import choose_kernel
+from images.check import read_into, spans
+from images.digests import ChunkId
 from images.events import EventSink, Phase, Progress
 from images.ids import IdTable, LengthFilter
 from images.index import Index
-from images.parallel import each
+from images.kernels import choose_kernel
+from images.parallel import Scratch, each
 from images.runs import FileRegion, Run, runs
 from images.sizes import WINDOW
 
@@ -71,7 +73,13 @@ def survey(
 
 
 def _cut(
-    fd: int, offset: int, length: int, index: Index, found: Survey, sink: EventSink, threads: int
+    fd: int,
+    offset: int,
+    length: int,
+    index: Index,
+    found: Survey,
+    sink: EventSink,
+    threads: int,
 ) -> None:
     digest, table = index.digest, found.table
     lengths = LengthFilter()
@@ -80,21 +88,24 @@ def _cut(
 
     def known(run: Run) -> tuple[int, list[tuple[int, int, int]]]:
         with run:
-            chunks = []
-            for start, data in run.chunks():
-                if len(data) not in lengths:
-                    continue
-                chunk_id = digest.of_chunk(data, index.sizes.maximum, zero=run.zero)
-                leader = table.find(chunk_id)
-                if leader >= 0:
-                    chunks.append((start, start + len(data), leader))
-            return run.ends[-1], chunks
+            chunks = [(start, data) for start, data in run.chunks() if len(data) in lengths]
+            ids = digest.of_chunks([data for _, data in chunks], index.sizes.maximum, zero=run.zero)
+            found = [
+                (start, start + len(data), leader)
+                for (start, data), chunk_id in zip(chunks, ids, strict=True)
+                if (leader := table.find(chunk_id)) >= 0
+            ]
+            return run.ends[-1], found
 
     done = 0
+    zero_id = digest.of_zeros(index.sizes.maximum)
+    zeros, zero_leader = array("Q"), table.find(zero_id)
     sink(Progress(Phase.CHECK_TARGET, 0, length))
     region = FileRegion(fd, offset, length)
     for end, chunks in each(runs(region, index.sizes, threads=threads), known, threads):
         for start, stop, leader in chunks:
+            if leader == zero_leader:
+                _extend(zeros, start, stop)
             number = index.find(start)
             if (
                 number < len(index)
@@ -106,36 +117,55 @@ def _cut(
                 found.places[leader] = start
         done = max(done, end)
         sink(Progress(Phase.CHECK_TARGET, done, length))
+    if zeros:
+        _settle_zeros(index, found, zero_id, zeros)
+
+
+def _extend(ranges: array[int], start: int, stop: int) -> None:
+    """Add a range to ascending ones, `start, stop, start, stop` and so on."""
+    if ranges and ranges[-1] == start:
+        ranges[-1] = stop
+    else:
+        ranges.extend((start, stop))
+
+
+def _settle_zeros(index: Index, found: Survey, zero_id: ChunkId, zeros: array[int]) -> None:
+    """Find chunks of zeros right that lie within zeros, wherever the target's own were cut."""
+    for number, (start, end, chunk_id) in enumerate(index.chunks()):
+        if chunk_id == zero_id and not found.right[number]:
+            border = bisect_right(zeros, start)
+            if border % 2 and end <= zeros[border]:
+                found.right[number] = 1
 
 
 def _ask_positions(fd: int, offset: int, index: Index, found: Survey, threads: int) -> None:
     kernel, discriminator = choose_kernel(), index.sizes.discriminator
     maximum, last = index.sizes.maximum, len(index) - 1
-    local = threading.local()
+    zeros = index.digest.of_zeros(maximum)
+    scratch = Scratch(maximum)
 
-    def may_end_at(position: int) -> bool:
-        """Tell whether the target's bytes before `position` allow a cut there."""
-        if position <= WINDOW:
+    def may_be_right(start: int, end: int, chunk_id: ChunkId) -> bool:
+        """Tell whether the last bytes there allow the chunk."""
+        if end <= WINDOW:
             return True
-        window = bytearray(WINDOW + 1)
-        if read_into(fd, offset + position - len(window), window, len(window)) < len(window):
+        window = os.pread(fd, WINDOW + 1, offset + end - WINDOW - 1)
+        if len(window) < WINDOW + 1:
             return False
+        if end - start == maximum:  # a cut by force, most often in zeros, which need no digest
+            return chunk_id != zeros or window[1:] == bytes(WINDOW)
         bits = bytearray(8)
         _kernels.scan(kernel, window, bits, discriminator)
         return any(bits)
 
     def ask(span: tuple[int, int]) -> None:
-        buffer: bytearray | None = getattr(local, "buffer", None)
-        if buffer is None:
-            local.buffer = buffer = bytearray(max(SPAN_LENGTH, maximum))
         for number, (start, end, chunk_id) in enumerate(index.chunks(*span), span[0]):
             length = end - start
-            if found.right[number] or not (number == last or length == maximum or may_end_at(end)):
+            if found.right[number] or not (number == last or may_be_right(start, end, chunk_id)):
                 continue
-            data = memoryview(buffer)[: read_into(fd, offset + start, buffer, length)]
-            if len(data) < length:
+            data = scratch.take(length)
+            if read_into(fd, offset + start, data, length) < length:
                 continue
-            found.right[number] = index.digest.of_chunk(data, maximum) == chunk_id
+            found.right[number] = index.digest.of_chunks([data], maximum) == [chunk_id]
 
     def unsettled() -> Iterator[tuple[int, int]]:
         return (span for span in spans(index) if 0 in found.right[span[0] : span[1]])

@@ -14,7 +14,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,14 @@ from images._native import _kernels
 from images.check import forget_cache, read_into
 from images.durable import os_errors, sync_folder
 from images.errors import NotAccessible, TargetBusy, TargetTooSmall
+from images.flushing import Flusher
 from images.index import Index
+from images.parallel import Scratch
 
 BLOCK = 4096
 """What is compared before it is written: the page, and the least that flash rewrites."""
 
-FLUSH_INTERVAL = 32 << 20
-"""Bytes that may be dirty: an interrupt waits for no more than these."""
+_ZEROS = memoryview(bytes(1 << 20))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class Target:
         self._can_zero = punch_holes or block_device
         self._can_clone = not block_device
         self._lock = threading.Lock()
-        self._dirty = 0
+        self._flusher = Flusher(fd)
+        self._old = Scratch(0)
 
     @property
     def name(self) -> str:
@@ -102,9 +104,7 @@ class Target:
     def put(self, position: int, data: memoryview) -> None:
         """Write those 4 KiB blocks of `data` that differ from what is there."""
         with os_errors(self.name):
-            for start, stop in self._differing(position, data):
-                self._write(position + start, data[start:stop])
-        self._flush_when_due()
+            self._put_differing(position, data)
 
     def put_zeros(self, position: int, length: int) -> None:
         """Make a range zero: by a hole or the device's own command where it has one."""
@@ -113,14 +113,13 @@ class Target:
         with os_errors(self.name):
             # Alignment counts on the device, not in the image.
             if self._can_zero and self.spec.offset % BLOCK == 0 and first < stop:
-                if self._zero_range(self.spec.offset + first, stop - first):
+                self._can_zero = self._zero_range(self.spec.offset + first, stop - first)
+                if self._can_zero:
                     self._account(stop - first)
                     self._write_zeros(position, first - position)
                     self._write_zeros(stop, position + length - stop)
                     return
-                self._can_zero = False
             self._write_zeros(position, length)
-        self._flush_when_due()
 
     def clone(self, position: int, source_fd: int, source_offset: int, length: int) -> bool:
         """Share whole blocks with another file of the same file system.
@@ -152,19 +151,28 @@ class Target:
         with os_errors(self.name):
             if not (self.block_device or self.spec.region):
                 os.ftruncate(self.fd, image_length)
+            self._flusher.wait()
             forget_cache(self.fd)
-            self._dirty = 0
+
+    def close(self) -> None:
+        """End what runs in the background; `fd` stays the caller's."""
+        with suppress(OSError):  # of a run that failed already, or has settled
+            self._flusher.wait()
+
+    def _put_differing(self, position: int, data: memoryview) -> None:
+        for start, stop in self._differing(position, data):
+            self._write(position + start, data[start:stop])
 
     def _differing(self, position: int, data: memoryview) -> Iterator[tuple[int, int]]:
         """Yield the ranges of `data` that are to be written, on block borders of the device."""
-        old = bytearray(len(data))
+        old = self._old.take(len(data))
         at = self.spec.offset + position
-        there = read_into(self.fd, at, old, len(old))
+        there = read_into(self.fd, at, old, len(data))
+        before, after = old[:there], data[:there]
         lead, start = BLOCK - at % BLOCK, 0
         while start < there:
-            with memoryview(old)[:there] as before:
-                start = _kernels.find_block(before, data[:there], lead, BLOCK, start, True)
-                stop = _kernels.find_block(before, data[:there], lead, BLOCK, start, False)
+            start = _kernels.find_block(before, after, lead, BLOCK, start, True)
+            stop = _kernels.find_block(before, after, lead, BLOCK, start, False)
             if start < stop:
                 yield start, stop
             start = stop
@@ -180,11 +188,9 @@ class Target:
         self._account(len(data))
 
     def _write_zeros(self, position: int, length: int) -> None:
-        zeros = memoryview(bytes(min(length, FLUSH_INTERVAL // 32)))
         while length > 0:
-            piece = zeros[:length]
-            for start, stop in self._differing(position, piece):
-                self._write(position + start, piece[start:stop])
+            piece = _ZEROS[:length]
+            self._put_differing(position, piece)
             position, length = position + len(piece), length - len(piece)
 
     def _zero_range(self, at: int, length: int) -> bool:
@@ -195,16 +201,7 @@ class Target:
     def _account(self, length: int) -> None:
         with self._lock:
             self.written += length
-            self._dirty += length
-
-    def _flush_when_due(self) -> None:
-        with self._lock:
-            due = self._dirty >= FLUSH_INTERVAL
-            if due:
-                self._dirty = 0
-        if due:
-            with os_errors(self.name):
-                os.fdatasync(self.fd)
+        self._flusher.wrote(length)
 
 
 @contextmanager
@@ -227,7 +224,8 @@ def open_target(
     if mode is not None and stat.S_ISBLK(mode):
         with _opened(spec.path, os.O_RDWR | os.O_EXCL) as fd:
             _check_length(Device(fd).length, spec, image_length)
-            yield Target(fd, spec, block_device=True, punch_holes=False)
+            with closing(Target(fd, spec, block_device=True, punch_holes=False)) as target:
+                yield target
     elif mode is not None and not stat.S_ISREG(mode):
         raise NotAccessible(
             f"{spec.path} is neither a regular file nor a block device",
@@ -237,12 +235,14 @@ def open_target(
         with _opened(spec.path, os.O_RDWR) as fd:
             if spec.region:
                 _check_length(os.fstat(fd).st_size, spec, image_length)
-            yield Target(fd, spec, block_device=False, punch_holes=punch_holes)
+            with closing(Target(fd, spec, block_device=False, punch_holes=punch_holes)) as target:
+                yield target
     else:
         part = _part_of(spec.path)
         permissions = 0o644 if mode is None else stat.S_IMODE(mode)
         with _opened(part, os.O_RDWR | os.O_CREAT) as fd:
-            yield Target(fd, spec, block_device=False, punch_holes=punch_holes)
+            with closing(Target(fd, spec, block_device=False, punch_holes=punch_holes)) as target:
+                yield target
             with os_errors(str(spec.path)):
                 os.fchmod(fd, permissions)
                 os.fsync(fd)

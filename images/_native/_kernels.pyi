@@ -1,10 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leaf kernels in C. Each checks lengths and alignment and raises ValueError when they are off."""
 
+from collections.abc import Sequence
+
 from typing_extensions import Buffer
 
 def kernels() -> tuple[str, ...]:
     """Name the scan kernels that this CPU runs, best first; the last is `portable`."""
+
+def digest_kernels() -> tuple[str, ...]:
+    """Name those of `kernels()` that digest several pieces at once; there may be none."""
+
+def digest_each(kernel: str, pieces: Sequence[Buffer], /) -> bytes:
+    """Return the SHA-512/256 of each piece, 32 bytes each, in their order.
+
+    The interpreter lock is released once for all of them.
+
+    Args:
+        kernel: one of `digest_kernels()`.
+        pieces: a list of contiguous buffers of any lengths.
+    """
 
 def scan(kernel: str, data: Buffer, bits: Buffer, discriminator: int, /) -> None:
     """Find the candidate cuts of `data[48:]`; the interpreter lock is released.
@@ -24,14 +39,14 @@ def find_bit(bits: Buffer, start: int, stop: int, /) -> int:
     """Return the number of the first set bit in `start..stop-1`, or `stop`."""
 
 def is_zero(data: Buffer, /) -> bool:
-    """Tell whether every byte is zero; the interpreter lock is released."""
+    """Tell whether every byte is zero; the interpreter lock is released if the first ones are."""
 
 def find_block(
     old: Buffer, new: Buffer, lead: int, block: int, start: int, differs: bool, /
 ) -> int:
     """Return the start of the first block in which two buffers differ, or are equal.
 
-    The interpreter lock is released.
+    The interpreter lock is released where the buffers are long.
 
     Args:
         old: one buffer.
@@ -47,6 +62,12 @@ def find_block(
 
 def first_bad_item(items: Buffer, maximum: int, /) -> int:
     """Return the first 40-byte index item out of order or longer than `maximum`, else the count."""
+
+def item_at(items: Buffer, offset: int, /) -> int:
+    """Return the first 40-byte index item that ends after `offset`, else the count.
+
+    The items must be in order (`first_bad_item`). `offset` is taken modulo 2**64.
+    """
 
 def table_fill(items: Buffer, table: Buffer, key: Buffer, /) -> int:
     """Hash the ids of index items into `table` and return how many are distinct.

@@ -3,15 +3,23 @@
 
 #include <string.h>
 
+#define HEAD 16
+
+bool head_is_zero(const uint8_t *data, size_t length)
+{
+    for (size_t i = 0; i < length && i < HEAD; i++)
+        if (data[i] != 0)
+            return false;
+    return true;
+}
+
 bool is_zero(const uint8_t *data, size_t length)
 {
     /* A buffer whose first bytes are zero is zero when it equals itself shifted by them; memcmp
      * is the fastest compare that the C library has for this CPU. */
-    size_t head = length < 16 ? length : 16;
-    for (size_t i = 0; i < head; i++)
-        if (data[i] != 0)
-            return false;
-    return length == head || memcmp(data, data + head, length - head) == 0;
+    if (!head_is_zero(data, length))
+        return false;
+    return length <= HEAD || memcmp(data, data + HEAD, length - HEAD) == 0;
 }
 
 size_t find_block(const uint8_t *old, const uint8_t *new, size_t length, size_t lead, size_t block,
@@ -68,6 +76,19 @@ size_t first_bad_item(const uint8_t *items, size_t count, uint64_t maximum)
         start = end;
     }
     return count;
+}
+
+size_t item_at(const uint8_t *items, size_t count, uint64_t offset)
+{
+    size_t first = 0, stop = count;
+    while (first < stop) {
+        size_t middle = first + (stop - first) / 2;
+        if (load_le64(items + middle * ITEM_LENGTH) > offset)
+            stop = middle;
+        else
+            first = middle + 1;
+    }
+    return first;
 }
 
 static size_t slot_of(const uint8_t *id, const uint64_t key[2], size_t slots)

@@ -13,6 +13,9 @@
 
 bool is_zero(const uint8_t *data, size_t length);
 
+/* The same for the first bytes alone, which nearly always tells. */
+bool head_is_zero(const uint8_t *data, size_t length);
+
 /* The start of the first block, from the one that begins at `start` on, in which two buffers differ
  * (or, with `differs` false, are equal); `length` when there is none. The first block has `lead`
  * bytes, all others `block`, the last one what is left. */
@@ -25,6 +28,9 @@ size_t find_bit(const uint64_t *bits, size_t start, size_t stop);
 /* The first item that does not end after the one before it, or is longer than `maximum`;
  * `count` when all are in order. */
 size_t first_bad_item(const uint8_t *items, size_t count, uint64_t maximum);
+
+/* The first item that ends after `offset`, or `count`; the items are in order. */
+size_t item_at(const uint8_t *items, size_t count, uint64_t offset);
 
 #define NO_ITEM UINT32_MAX
 

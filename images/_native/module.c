@@ -4,6 +4,7 @@
 #include <Python.h>
 
 #include "buffers.h"
+#include "digests.h"
 #include "kernels.h"
 
 #include <string.h>
@@ -11,14 +12,15 @@
 static const struct kernel {
     const char *name;
     scan_function *scan;
+    digest_function *digest; /* NULL where one piece after the other, as OpenSSL does it, is best */
 } kernels[] = {
 #if defined(__x86_64__)
-    {"avx512", scan_avx512},
-    {"avx2", scan_avx2},
+    {"avx512", scan_avx512, digest_avx512},
+    {"avx2", scan_avx2, digest_avx2},
 #elif defined(__aarch64__)
-    {"neon", scan_neon},
+    {"neon", scan_neon, NULL},
 #endif
-    {"portable", scan_portable},
+    {"portable", scan_portable, NULL},
 };
 
 static bool runs_here(const struct kernel *kernel)
@@ -35,12 +37,11 @@ static bool runs_here(const struct kernel *kernel)
     return true;
 }
 
-static PyObject *py_kernels(PyObject *module, PyObject *unused)
+static PyObject *names_of(bool digesting)
 {
-    (void)module, (void)unused;
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < sizeof kernels / sizeof *kernels; i++) {
-        if (!runs_here(&kernels[i]))
+        if (!runs_here(&kernels[i]) || (digesting && kernels[i].digest == NULL))
             continue;
         PyObject *name = PyUnicode_FromString(kernels[i].name);
         if (name == NULL || PyList_Append(list, name) < 0)
@@ -52,6 +53,28 @@ static PyObject *py_kernels(PyObject *module, PyObject *unused)
     PyObject *names = PyList_AsTuple(list);
     Py_DECREF(list);
     return names;
+}
+
+static PyObject *py_kernels(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return names_of(false);
+}
+
+static PyObject *py_digest_kernels(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return names_of(true);
+}
+
+/* NULL, with an exception set, when there is none. */
+static const struct kernel *kernel_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
+        if (strcmp(kernels[i].name, name) == 0 && runs_here(&kernels[i]))
+            return &kernels[i];
+    PyErr_Format(PyExc_ValueError, "no kernel %s on this CPU", name);
+    return NULL;
 }
 
 static bool aligned_words(const Py_buffer *view)
@@ -67,13 +90,10 @@ static PyObject *py_scan(PyObject *module, PyObject *args)
     unsigned long long value;
     if (!PyArg_ParseTuple(args, "sy*w*K:scan", &name, &data, &bits, &value))
         return NULL;
-    scan_function *scan = NULL;
-    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
-        if (strcmp(kernels[i].name, name) == 0 && runs_here(&kernels[i]))
-            scan = kernels[i].scan;
+    const struct kernel *kernel = kernel_named(name);
     PyObject *result = NULL;
-    if (scan == NULL)
-        PyErr_Format(PyExc_ValueError, "no kernel %s on this CPU", name);
+    if (kernel == NULL)
+        ; /* the exception is set */
     else if (value < 1 || value > UINT32_MAX)
         PyErr_SetString(PyExc_ValueError, "a discriminator is within 1..2**32-1");
     else if (data.len < WINDOW || !aligned_words(&bits) ||
@@ -82,13 +102,61 @@ static PyObject *py_scan(PyObject *module, PyObject *args)
     else {
         struct divisor divisor = divisor_of((uint32_t)value);
         Py_BEGIN_ALLOW_THREADS
-        scan((const uint8_t *)data.buf + WINDOW, (size_t)data.len - WINDOW, bits.buf, &divisor);
+        kernel->scan((const uint8_t *)data.buf + WINDOW, (size_t)data.len - WINDOW, bits.buf,
+                     &divisor);
         Py_END_ALLOW_THREADS
         result = Py_NewRef(Py_None);
     }
     PyBuffer_Release(&data);
     PyBuffer_Release(&bits);
     return result;
+}
+
+/* Take the buffers of a list; return how many, fewer than `count` with an exception set. */
+static Py_ssize_t take_buffers(PyObject *list, Py_ssize_t count, Py_buffer *views,
+                               struct piece *pieces)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *item = PyList_GetItem(list, i); /* checks the length: code may run below */
+        if (item == NULL || PyObject_GetBuffer(item, &views[i], PyBUF_SIMPLE) < 0)
+            return i;
+        pieces[i] = (struct piece){views[i].buf, (uint64_t)views[i].len};
+    }
+    return count;
+}
+
+static PyObject *py_digest_each(PyObject *module, PyObject *args)
+{
+    (void)module;
+    const char *name;
+    PyObject *list;
+    if (!PyArg_ParseTuple(args, "sO!:digest_each", &name, &PyList_Type, &list))
+        return NULL;
+    const struct kernel *kernel = kernel_named(name);
+    if (kernel == NULL)
+        return NULL;
+    if (kernel->digest == NULL)
+        return PyErr_Format(PyExc_ValueError, "kernel %s does not digest", name);
+    const Py_ssize_t count = PyList_Size(list);
+    Py_buffer *views = PyMem_Calloc((size_t)count + 1, sizeof *views);
+    struct piece *pieces = PyMem_Calloc((size_t)count + 1, sizeof *pieces);
+    PyObject *digests = PyBytes_FromStringAndSize(NULL, count * DIGEST_LENGTH);
+    if (views == NULL || pieces == NULL)
+        PyErr_NoMemory();
+    Py_ssize_t taken = PyErr_Occurred() ? 0 : take_buffers(list, count, views, pieces);
+    if (PyErr_Occurred())
+        Py_CLEAR(digests);
+    else {
+        uint8_t *to = (uint8_t *)PyBytes_AsString(digests);
+        Py_BEGIN_ALLOW_THREADS
+        kernel->digest(pieces, (size_t)count, to);
+        Py_END_ALLOW_THREADS
+    }
+    while (taken > 0)
+        PyBuffer_Release(&views[--taken]);
+    PyMem_Free(views);
+    PyMem_Free(pieces);
+    return digests;
 }
 
 static PyObject *py_cuts_at(PyObject *module, PyObject *args)
@@ -129,13 +197,19 @@ static PyObject *py_is_zero(PyObject *module, PyObject *object)
     Py_buffer data;
     if (PyObject_GetBuffer(object, &data, PyBUF_SIMPLE) < 0)
         return NULL;
-    bool zero;
-    Py_BEGIN_ALLOW_THREADS
-    zero = is_zero(data.buf, (size_t)data.len);
-    Py_END_ALLOW_THREADS
+    bool zero = head_is_zero(data.buf, (size_t)data.len);
+    if (zero) { /* else handing over the interpreter lock would cost more than looking */
+        Py_BEGIN_ALLOW_THREADS
+        zero = is_zero(data.buf, (size_t)data.len);
+        Py_END_ALLOW_THREADS
+    }
     PyBuffer_Release(&data);
     return PyBool_FromLong(zero);
 }
+
+/* Bytes that are compared in less time than it takes to hand the interpreter lock over and get it
+ * back, some 20 us when others want it. */
+#define SHORT_WORK (256 << 10)
 
 static PyObject *py_find_block(PyObject *module, PyObject *args)
 {
@@ -149,11 +223,11 @@ static PyObject *py_find_block(PyObject *module, PyObject *args)
     if (old.len != new.len || lead < 1 || block < 1 || start < 0)
         PyErr_SetString(PyExc_ValueError, "buffers of one length, and blocks of 1 byte or more");
     else {
-        size_t found;
-        Py_BEGIN_ALLOW_THREADS
-        found = find_block(old.buf, new.buf, (size_t)old.len, (size_t)lead, (size_t)block,
-                           (size_t)start, differs != 0);
-        Py_END_ALLOW_THREADS
+        PyThreadState *released = old.len > SHORT_WORK ? PyEval_SaveThread() : NULL;
+        size_t found = find_block(old.buf, new.buf, (size_t)old.len, (size_t)lead, (size_t)block,
+                                  (size_t)start, differs != 0);
+        if (released != NULL)
+            PyEval_RestoreThread(released);
         result = PyLong_FromSize_t(found);
     }
     PyBuffer_Release(&old);
@@ -174,6 +248,22 @@ static PyObject *py_first_bad_item(PyObject *module, PyObject *args)
     else
         result = PyLong_FromSize_t(
             first_bad_item(items.buf, (size_t)items.len / ITEM_LENGTH, maximum));
+    PyBuffer_Release(&items);
+    return result;
+}
+
+static PyObject *py_item_at(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Py_buffer items;
+    unsigned long long offset;
+    if (!PyArg_ParseTuple(args, "y*K:item_at", &items, &offset))
+        return NULL;
+    PyObject *result = NULL;
+    if (items.len % ITEM_LENGTH != 0)
+        PyErr_SetString(PyExc_ValueError, "items are 40 bytes each");
+    else
+        result = PyLong_FromSize_t(item_at(items.buf, (size_t)items.len / ITEM_LENGTH, offset));
     PyBuffer_Release(&items);
     return result;
 }
@@ -236,12 +326,15 @@ static PyObject *py_table_find(PyObject *module, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"kernels", py_kernels, METH_NOARGS, NULL},
+    {"digest_kernels", py_digest_kernels, METH_NOARGS, NULL},
     {"scan", py_scan, METH_VARARGS, NULL},
+    {"digest_each", py_digest_each, METH_VARARGS, NULL},
     {"cuts_at", py_cuts_at, METH_VARARGS, NULL},
     {"find_bit", py_find_bit, METH_VARARGS, NULL},
     {"is_zero", py_is_zero, METH_O, NULL},
     {"find_block", py_find_block, METH_VARARGS, NULL},
     {"first_bad_item", py_first_bad_item, METH_VARARGS, NULL},
+    {"item_at", py_item_at, METH_VARARGS, NULL},
     {"table_fill", py_table_fill, METH_VARARGS, NULL},
     {"table_find", py_table_find, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -29,7 +29,7 @@ from images.errors import (
     StoreUnavailable,
 )
 from images.events import EventSink, SourceFailed, ignore
-from images.parallel import default_threads, each
+from images.parallel import batches, default_threads, each
 from images.stores.local import LocalStore
 from images.stores.protocol import Answer, ChunkRef, Stat, Store
 from images.stores.writing import StoreWriter
@@ -37,6 +37,9 @@ from images.stores.writing import StoreWriter
 _SEVERITY = (RetryLater, DeviceFault, OperatorMustAct, ChunkInvalid, ImageError)
 """Which of a chunk's errors says what to do next: waiting may help; then what a person or a repair
 can mend; and only when all stores work and none has it, `ChunkMissing`."""
+
+_KEPT_AT_ONCE = 256 << 10
+"""Bytes of chunks that one thread compresses and writes into the cache at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class Chain:
         stores: Sequence[Store],
         cache: LocalStore | None = None,
         on_event: EventSink = ignore,
+        *,
+        keep_local: bool = False,
     ) -> None:
         """Join stores; the chain closes them.
 
@@ -77,11 +82,13 @@ class Chain:
             cache: asked first, and given what remote stores deliver. Trouble with writing it is
                 reported, and ends no fetch.
             on_event: told of every failure, except that the cache does not have a chunk.
+            keep_local: give the cache what local stores deliver, too: they may be on a stick.
         """
         self._stages: tuple[Store, ...] = (*([cache] if cache else []), *stores)
         self.stores = tuple(stores)
         self.cache = cache
         self._on_event = on_event
+        self._keep_local = keep_local
         self._tallies = [_Tally() for _ in self._stages]
 
     @property
@@ -123,7 +130,7 @@ class Chain:
                     ref, spent, errors = _history(answer, pending)
                     self._count(stage, answer)
                     if answer.error is None:
-                        yield replace(answer, ref=ref, transferred=spent)
+                        yield Answer(ref, answer.data, None, spent, answer.source)
                     elif stage + 1 < len(self._stages):
                         failed.add(ref, spent, (*errors, type(answer.error)))
                     else:
@@ -178,8 +185,15 @@ class Chain:
         answers = store.fetch(refs, digest)
         if self.cache is None or store is self.cache:
             return answers
-        keep = partial(keeper.keep, pending=pending, remote=store.remote)
-        return each(answers, keep, default_threads())
+        return self._kept(
+            answers, partial(keeper.keep, pending=pending, wanted=store.remote or self._keep_local)
+        )
+
+    @staticmethod
+    def _kept(answers: Iterator[Answer], keep: Callable[[Answer], Answer]) -> Iterator[Answer]:
+        groups = batches(answers, lambda answer: answer.ref.length, _KEPT_AT_ONCE)
+        for group in each(groups, lambda group: [keep(a) for a in group], default_threads()):
+            yield from group
 
     def _count(self, stage: int, answer: Answer) -> None:
         tally, store = self._tallies[stage], self._stages[stage]
@@ -290,12 +304,12 @@ class _Keeper:
             except ImageError as error:
                 self.error = error
 
-    def keep(self, answer: Answer, pending: _Pending | None, remote: bool) -> Answer:
+    def keep(self, answer: Answer, pending: _Pending | None, wanted: bool) -> Answer:
         """Put a delivered chunk into the cache, over a damaged one; threads may call at once."""
         damaged = pending is not None and ChunkInvalid in pending.get(answer.ref.number)[2][:1]
         if answer.data is None or self._writer is None or self.error is not None:
             return answer
-        if remote or damaged:
+        if wanted or damaged:
             try:
                 self._writer.put(answer.ref.id, answer.data, replace=damaged)
             except ImageError as error:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import TypeAlias, TypeVar
 
-from images.chunkfile import compressed_suffix, decode, longest_body, relative_path
+from images.chunkfile import compressed_suffix, longest_body, relative_path
 from images.digests import Digest
-from images.errors import ChunkMissing, ImageError, StoreUnavailable
+from images.errors import ChunkMissing, StoreUnavailable
 from images.locator import HttpUrl, chunk_base
 from images.parallel import default_threads
+from images.stores.decoding import Body, Decoders
 from images.stores.flight import Flight, Outcome
 from images.stores.health import Health
 from images.stores.pace import TokenBucket
@@ -31,7 +31,7 @@ from images.stores.transfer import Request, Transfer, new_transfer
 _T = TypeVar("_T", Answer, Stat)
 _Results: TypeAlias = "SimpleQueue[_T | Exception]"
 
-_MOST_HELD = 16 << 20
+_MOST_HELD = 12 << 20
 _AHEAD = 2
 """Wanted chunks taken in advance, as a multiple of the most that can be in flight: while the caller
 writes one chunk, the next requests have to be known."""
@@ -64,30 +64,19 @@ class HttpStore:
     def fetch(self, wanted: Iterable[ChunkRef], digest: Digest) -> Iterator[Answer]:
         """Yield one answer for each wanted chunk, as they come."""
         results: _Results[Answer] = SimpleQueue()
-        threads = ThreadPoolExecutor(default_threads(), "decode")
-
-        def check(outcome: Outcome, body: bytes) -> None:
-            ref, data, error = outcome.ref, None, None
-            try:
-                data = decode(body, ref.length, ref.id, digest)
-            except ImageError as raised:
-                error = type(raised)(f"{self.name}: {raised}", hint=raised.hint)
-            except Exception as raised:
-                results.put(raised)
-                return
-            results.put(Answer(ref, data, error, outcome.transferred, self.name))
+        decoders = Decoders(self.name, digest, default_threads(), results.put, results.put)
 
         def done(outcome: Outcome) -> None:
             if outcome.body is None:
                 answer = Answer(outcome.ref, None, outcome.error, outcome.transferred, self.name)
                 results.put(answer)
             else:
-                threads.submit(check, outcome, outcome.body)
+                decoders.offer(Body(outcome.ref, outcome.body, outcome.transferred))
 
         try:
             yield from self._exchange(wanted, False, results, done)
         finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+            decoders.close()
 
     def stat(self, wanted: Iterable[ChunkRef]) -> Iterator[Stat]:
         """Yield for each wanted chunk whether the server has it, by HEAD requests.

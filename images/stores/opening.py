@@ -112,9 +112,19 @@ def open_stores(
 
 @contextmanager
 def open_locators(
-    named: Sequence[Locator], options: StoreOptions, on_event: EventSink = ignore
+    named: Sequence[Locator],
+    options: StoreOptions,
+    on_event: EventSink = ignore,
+    *,
+    keep_local: bool = False,
 ) -> Iterator[Chain]:
     """Open the stores at these places, and the cache and settings of the options.
+
+    Args:
+        named: in the order to be asked; local ones come first all the same.
+        options: all but its stores.
+        on_event: told of stores that fail.
+        keep_local: see `Chain`.
 
     Raises:
         SettingInvalid: the settings make no sense.
@@ -127,7 +137,8 @@ def open_locators(
             on_event(SourceFailed(locator.path, None, NotAccessible.code, message))
     stores: list[Store] = [LocalStore(locator.path) for locator in local]
     stores += [_open_remote(locator, options) for locator in remote]
-    chain = Chain(stores, None if options.cache is None else LocalStore(options.cache), on_event)
+    cache = None if options.cache is None else LocalStore(options.cache)
+    chain = Chain(stores, cache, on_event, keep_local=keep_local)
     try:
         yield chain
     finally:

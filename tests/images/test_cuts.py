@@ -8,8 +8,9 @@ import random
 import pytest
 
 from images._native import _kernels
-from images.cuts import KERNEL_VARIABLE, CutRule, choose_kernel, scan_block
+from images.cuts import CutRule, scan_block
 from images.errors import SettingInvalid
+from images.kernels import KERNEL_VARIABLE, choose_kernel
 from images.sizes import WINDOW, ChunkSizes
 from tests.images.native import oracle
 

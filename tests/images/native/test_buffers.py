@@ -108,6 +108,18 @@ def test_the_first_bad_item_is_named(ends: list[int], maximum: int, bad: int) ->
 def test_a_part_of_an_item_is_refused() -> None:
     with pytest.raises(ValueError, match="40 bytes"):
         _kernels.first_bad_item(bytes(41), 1)
+    with pytest.raises(ValueError, match="40 bytes"):
+        _kernels.item_at(bytes(41), 1)
+
+
+def test_the_item_that_holds_an_offset_is_found() -> None:
+    for count in range(6):
+        ends = [10 * number for number in range(1, count + 1)]
+        for offset in range(75):
+            expected = sum(end <= offset for end in ends)
+            assert _kernels.item_at(items_of(ends), offset) == expected
+    huge = [1, 2**63, 2**64 - 1]
+    assert [_kernels.item_at(items_of(huge), n) for n in (0, 1, 2**63, 2**64 - 2)] == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 100, 1023])

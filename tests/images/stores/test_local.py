@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from images import chunkfile, linux
+from images import chunkfile, linux, zstd
 from images.compression import Compression
 from images.digests import ChunkId, Digest
 from images.errors import ChunkInvalid, ChunkMissing, DeviceFault, NoSpace, NotAccessible
@@ -474,3 +474,30 @@ def test_listing_passes_over_strays(tmp_path: Path) -> None:
         (chunk_id, ".1f.tmp"),
         (chunk_id, ".cacnk"),
     ]
+
+
+def test_bad_chunks_among_good_ones_are_each_told(tmp_path: Path) -> None:
+    """Several are digested at once: which of them is wrong, and why, must still be known."""
+    names = [f"chunk {number}" for number in range(12)]
+    store = filled(tmp_path / "store", *names)
+    chunks = [chunk(name) for name in names]
+    other, cut, gone = 3, 7, 8
+    content = zstd.library().compress(chunk("something else")[1])
+    Path(store.file(chunks[other][0])).write_bytes(content)
+    damaged = Path(store.file(chunks[cut][0]))
+    damaged.write_bytes(damaged.read_bytes()[:-5])
+    Path(store.file(chunks[gone][0])).unlink()
+    refs = [ChunkRef(number, chunk_id, 3000) for number, (chunk_id, _) in enumerate(chunks)]
+    answers = list(store.fetch(refs, DIGEST))
+    assert [answer.ref.number for answer in answers] == list(range(12))
+    for number, answer in enumerate(answers):
+        if number in (other, cut):
+            assert answer.data is None
+            assert isinstance(answer.error, ChunkInvalid)
+            assert answer.transferred > 0
+        elif number == gone:
+            assert isinstance(answer.error, ChunkMissing)
+        else:
+            assert answer.data == chunks[number][1]
+            assert answer.error is None
+    assert "its content has the digest" in str(answers[other].error)
