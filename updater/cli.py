@@ -18,6 +18,8 @@ from updater import __version__
 if TYPE_CHECKING:
     import argparse
 
+    from boot.errors import BootError
+    from boot.errors import BootError
     from fsprobe import ProbeError
     from images.errors import ImageError
     from updater.commands import Verb
@@ -29,6 +31,7 @@ WARNING = 4  # syslog(3)
 
 EXIT_STATUSES = {
     0: "done",
+    3: "nothing to do, or nothing yet",
     EX_USAGE: "usage: the command line cannot be understood",
     65: "refused: the bytes are wrong; do not use this index, image or device",
     69: "another source may help: add a store or a seed",
@@ -149,14 +152,17 @@ def _parse(arguments: list[str], name: str, casync: bool) -> tuple[Verb, argpars
     raise UsageError(f"unknown verb {word!r}", f"see `{name} --help`")
 
 
-def _failure_of(error: BaseException, interrupted: bool, casync: bool) -> ImageError | ProbeError:
+def _failure_of(
+    error: BaseException, interrupted: bool, casync: bool
+) -> ImageError | ProbeError | BootError:
     """Return what a run failed with: after a signal, whatever broke broke because of that."""
+    from boot.errors import BootError
     from fsprobe import ProbeError
     from images.errors import Bug, ImageError, Interrupted
 
     if interrupted or isinstance(error, KeyboardInterrupt):
         return Interrupted("Got exit signal, quitting." if casync else "stopped by a signal")
-    if isinstance(error, ImageError | ProbeError):
+    if isinstance(error, ImageError | ProbeError | BootError):
         return error
     return Bug(f"{type(error).__name__}: {error}")
 

@@ -23,8 +23,8 @@ _HEAD = """\
 
 One TOML file says what a device is, where its slots are and where updates come from:
 `/etc/caflip/config.toml`, unless `--config=FILE` or the variable `CAFLIP_CONFIG` names another.
-[packaging/config.toml](../packaging/config.toml) is an example to start from; this page is made from
-the code.
+[packaging/config.toml](../packaging/config.toml) is an example to start from. This page is made
+from the code.
 
 * A key that is not known is an error that names the nearest one, and so is a value that makes no
   sense: `config.toml:12: unknown key 'comaptible'`. The line is left out where it cannot be told,

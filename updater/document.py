@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
+from boot.errors import BootError
 from fsprobe import ProbeError
 from images.errors import ImageError
 from updater.cli import EX_USAGE, EXIT_STATUSES
@@ -87,7 +89,8 @@ def errors_markdown() -> str:
         "|---|---|---|---|---|",
         f"| `usage` | {EX_USAGE} | | The command line cannot be understood. | |",
     ]
-    for error in sorted(_subclasses(ImageError), key=lambda error: (error.exit_status, error.code)):
+    classes = [*_subclasses(ImageError), *_subclasses(BootError)]
+    for error in sorted(classes, key=lambda error: (error.exit_status, error.code)):
         when = (error.__doc__ or "").strip().splitlines()[0]
         lines.append(
             f"| `{error.code}` | {error.exit_status} | {error.__name__} | {when} "
@@ -102,7 +105,10 @@ def errors_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _subclasses(error: type[ImageError]) -> Iterator[type[ImageError]]:
+_Kind = TypeVar("_Kind", ImageError, BootError)
+
+
+def _subclasses(error: type[_Kind]) -> Iterator[type[_Kind]]:
     for subclass in error.__subclasses__():
         yield subclass
         yield from _subclasses(subclass)

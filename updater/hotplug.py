@@ -9,7 +9,6 @@ neither can be had, such as in a network namespace of one's own.
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import time
@@ -49,9 +48,9 @@ def until_found(look: Callable[[], T | None], wait_s: float) -> T | None:
 
 
 @contextmanager
-def block_events(*, control: Path = UDEV_CONTROL) -> Iterator[Wait]:
+def block_events() -> Iterator[Wait]:
     """Listen for block devices that come and go, by the best means there is."""
-    monitor = _udev_monitor() if control.exists() else None
+    monitor = _udev_monitor() if UDEV_CONTROL.exists() else None
     if monitor is not None:
         yield monitor
         return
@@ -97,8 +96,3 @@ def _udev_monitor() -> Wait | None:
         monitor.poll(seconds)
 
     return wait
-
-
-def udev_runs() -> bool:
-    """Tell whether udev keeps names of devices on this system."""
-    return os.path.exists(UDEV_CONTROL)

@@ -21,6 +21,7 @@ from typing import Self
 
 from images.durable import os_errors
 from updater.errors import Locked
+from updater.plain import from_plain
 from updater.system import System
 
 NAME = "lock"
@@ -73,8 +74,9 @@ class Lock:
         """
         with os_errors(str(self.path)):
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            # Never truncated and never removed: whoever waits has it open.
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            # Never removed, because whoever waits has it open; and for nobody else to open, because
+            # flock(2) asks for no more than that.
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._take()
         except BaseException:
@@ -132,11 +134,10 @@ def read_owner(path: Path, system: System | None = None) -> Owner | None:
     system = system or System()
     try:
         with open(path, "rb") as file:
-            values = json.loads(file.read(_MAX_LENGTH))
-        owner = Owner(**values)
+            owner = from_plain(Owner, json.loads(file.read(_MAX_LENGTH)))
         if owner.boot_id != _boot_id(system) or _ticks(owner.pid, system) != owner.start_ticks:
             return None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, RecursionError):
         return None
     return owner
 

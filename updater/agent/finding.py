@@ -20,10 +20,12 @@ from updater.agent.machine import Machine
 from updater.errors import ConfigInvalid, NotStaged, TooLong
 from updater.network import wait_for_route
 from updater.releases.channel import Fetch, fetch_release, fetcher, load_bare_index
+from updater.releases.channel import find_release as follow_pointer
 from updater.releases.policy import Device, Judgement, judge
 from updater.releases.proof import ProvedRelease, prove
 from updater.slots import SlotGroup
 
+INDEX_SUFFIX = ".caibx"
 _PLACE = "place"
 
 
@@ -54,6 +56,11 @@ def remote_fetch(machine: Machine, location: Locator) -> Fetch:
         host = urlsplit(location.url).hostname or ""
         wait_for_route(host, machine.config.update.network_wait_s)
     return fetcher(machine.stores.settings_of)
+
+
+def location_of_release(location: Locator, fetch: Fetch) -> Locator:
+    """Return where the release itself is: what a channel's pointer names; an index is itself."""
+    return location if location.name.endswith(INDEX_SUFFIX) else follow_pointer(location, fetch)
 
 
 def find_release(
@@ -87,7 +94,7 @@ def find_candidate(
         ReleaseRefused: it must not be installed.
         NotAccessible, StoreUnavailable: it cannot be had.
     """
-    if location.name.endswith(".caibx"):
+    if location.name.endswith(INDEX_SUFFIX):
         machine.sink(StepBegan(Step.VERIFY_RELEASE, location.name))
         bare = load_bare_index(location, machine.trust(), machine.now(), fetch)
         candidate = of_index(bare, machine.slot_lengths(group))

@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from images.errors import NoSpace
 from images.events import Phase
 from images.extraction import Options, plan
 from images.locator import parse_locator
 from images.planning import Plan
 from images.sources import Source
+from images.stores.chain import Chain
 from images.stores.opening import open_locators
 from updater.agent.candidate import Candidate
 from updater.agent.events import Step, StepBegan
@@ -82,8 +84,8 @@ def download(machine: Machine, target: SlotGroup, candidate: Candidate) -> tuple
     if machine.stores.cache is None:
         raise ConfigInvalid("there is no cache to fetch into", hint="set stores.cache")
     chunks = fetched = 0
-    extra = map(parse_locator, machine.stores.extra_stores)
-    with open_locators([*candidate.stores, *extra], machine.stores, machine.sink) as stores:
+    places = [*candidate.stores, *map(parse_locator, machine.stores.extra_stores)]
+    with open_locators(places, machine.stores, machine.sink, keep_local=True) as stores:
         for slot_class, image in candidate.images.items():
             slot = target.slots[slot_class]
             machine.sink(StepBegan(Step.PLAN, slot.name))
@@ -99,7 +101,20 @@ def download(machine: Machine, target: SlotGroup, candidate: Candidate) -> tuple
                 if answer.error is not None:
                     raise answer.error
                 chunks, fetched = chunks + 1, fetched + answer.transferred
+            _see_that_it_was_kept(stores, made)
     return chunks, fetched
+
+
+def _see_that_it_was_kept(stores: Chain, made: Plan) -> None:
+    """A cache that cannot be written ends no fetch; here it is what the fetch is for.
+
+    Raises:
+        NoSpace: it does not have what was fetched.
+    """
+    assert stores.cache is not None
+    lost = sum(not stat.present for stat in stores.cache.stat(made.refs(Source.STORE)))
+    if lost:
+        raise NoSpace(f"{lost} chunks could not be kept in {stores.cache.name}")
 
 
 def _seconds(made: Plan, rates: Rates) -> Mapping[str, float]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from updater.agent.finding import (
     channel_of,
     find_candidate,
+    location_of_release,
     recording,
     remote_fetch,
     staging_folder,
@@ -48,7 +49,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with machine_of(args, console) as machine:
         target = machine.target()
         location = channel_of(machine, args.release)
-        fetch = recording(staging_folder(machine), location, remote_fetch(machine, location))
+        fetch = remote_fetch(machine, location)
+        # A channel's pointer moves on; what is kept is the release that it names now.
+        location = location_of_release(location, fetch)
+        fetch = recording(staging_folder(machine), location, fetch)
         candidate = find_candidate(machine, target, location, fetch)
         chunks, fetched = download(machine, target, candidate)
     result = FetchResult(candidate.version, candidate.sequence, chunks, fetched)

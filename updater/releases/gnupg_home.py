@@ -104,7 +104,7 @@ class GnupgHome:
             parameters = "".join(line for line in lines if not line.startswith("Name-Email:"))
         made = self._gpg.gen_key(parameters)
         if not made.fingerprint:
-            raise SigningFailed(f"gpg made no key: {_last(made.stderr)}")
+            raise SigningFailed(f"gpg made no key: {_last(made.stderr)}", hint=_hint(made.stderr))
         return str(made.fingerprint)
 
     def sign(self, data: bytes, key: str, passphrase: str | None) -> bytes:
@@ -121,7 +121,9 @@ class GnupgHome:
         strict = ["--local-user", key, "--digest-algo", "SHA512"]
         signed = self._gpg.sign(data, passphrase=passphrase, detach=True, extra_args=strict)
         if signed.status != "signature created" or not signed.data:
-            raise SigningFailed(f"gpg did not sign with {key}: {_last(signed.stderr)}")
+            raise SigningFailed(
+                f"gpg did not sign with {key}: {_last(signed.stderr)}", hint=_hint(signed.stderr)
+            )
         return bytes(signed.data)
 
     def import_public(self, data: bytes) -> None:
@@ -242,3 +244,11 @@ def _last(stderr: str) -> str:
     """Return the last line that is meant for people."""
     lines = [line for line in (stderr or "").splitlines() if not line.startswith("[GNUPG:]")]
     return lines[-1].removeprefix("gpg: ") if lines else "no reason given"
+
+
+def _hint(stderr: str) -> str | None:
+    """Return what helps where gpg's own words do not say it."""
+    if "no agent running" in (stderr or "").lower():
+        # unix(7): the path of a socket has at most 107 bytes.
+        return "gpg's agent has its socket in the GnuPG home: give that a shorter path"
+    return None
