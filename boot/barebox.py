@@ -62,6 +62,7 @@ class Barebox:
     """
 
     kind = "barebox"
+    counts = True
 
     def __init__(
         self,

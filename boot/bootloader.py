@@ -85,10 +85,13 @@ class Bootloader(Protocol):
 
     Attributes:
         kind: the word for it in the configuration, such as `grub`.
+        counts: tries are counted by the bootloader. Else a trial is one boot, and afterwards a slot
+            that failed looks like one that was never tried.
         slots: the bootloader's names of the slots, in the order of the configuration.
     """
 
     kind: str
+    counts: bool
     slots: tuple[str, ...]
 
     def running(self) -> str | None:

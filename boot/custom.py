@@ -55,6 +55,7 @@ class Custom:
     """
 
     kind = "custom"
+    counts = False
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 
     BootError
     ├── EnvironmentFault     74  reading or writing the environment failed: EIO, read-only, full
+    │   └── EnvironmentBusy  75  another program holds the environment's lock
     ├── EnvironmentInvalid   78  no copy of the environment can be believed; nothing is guessed
     ├── BootloaderMissing    78  the backend's files, variables or tools are not on this system
     ├── SlotUnknown          78  the bootloader knows no such slot
@@ -40,6 +41,14 @@ class EnvironmentFault(BootError):
     code = "boot.environment-fault"
     exit_status = 74
     default_hint = "look at the kernel log; is the medium, or its file system, read-only or full?"
+
+
+class EnvironmentBusy(EnvironmentFault):
+    """Another program holds the lock of the boot environment."""
+
+    code = "boot.environment-busy"
+    exit_status = 75
+    default_hint = "is fw_setenv running, or another caflip? run the same command again"
 
 
 class EnvironmentInvalid(BootError):

@@ -47,6 +47,7 @@ class Grub:
     """
 
     kind = "grub"
+    counts = True
 
     def __init__(
         self, environment: Path, slots: Sequence[str], command_line: Path = COMMAND_LINE

@@ -71,6 +71,7 @@ class RaspberryPi:
     """
 
     kind = "raspberrypi"
+    counts = False
 
     def __init__(
         self,

@@ -62,6 +62,7 @@ class SystemdBoot:
     """
 
     kind = "systemd-boot"
+    counts = True
 
     def __init__(
         self,

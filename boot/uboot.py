@@ -54,6 +54,7 @@ class UBoot:
     """
 
     kind = "uboot"
+    counts = True
 
     def __init__(
         self,

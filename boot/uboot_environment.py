@@ -22,7 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from boot.errors import BootSettingInvalid, EnvironmentFault, EnvironmentInvalid
+from boot.errors import (
+    BootSettingInvalid,
+    EnvironmentBusy,
+    EnvironmentFault,
+    EnvironmentInvalid,
+)
 from boot.flash import medium_at
 from boot.media import SECTOR, Location, Medium, Plain, Scheme
 from boot.storage import os_errors, read_at
@@ -98,9 +103,17 @@ class StoredEnvironment:
         BootSettingInvalid: two copies that do not go together.
     """
 
-    def __init__(self, copies: Sequence[Medium], *, lock: Path | None = LOCK) -> None:
+    def __init__(
+        self,
+        copies: Sequence[Medium],
+        *,
+        lock: Path | None = LOCK,
+        image_lock: Path | None = None,
+    ) -> None:
+        """Args: `image_lock` is taken for disk images by users who may not take `lock`."""
         self._copies = tuple(copies)
         self._lock = lock
+        self._image_lock = image_lock
         self._header = CRC_SIZE + (len(self._copies) == 2)
         first, last = self._copies[0], self._copies[-1]
         if len(self._copies) == 2:
@@ -119,7 +132,8 @@ class StoredEnvironment:
             BootSettingInvalid: the file makes no sense.
         """
         text = read_at(config, 0, 64 << 10).decode("utf-8", "surrogateescape")
-        return cls([medium_at(location) for location in parse_config(text)], lock=lock)
+        copies = [medium_at(location) for location in parse_config(text)]
+        return cls(copies, lock=lock, image_lock=config)
 
     @property
     def in_place(self) -> bool:
@@ -240,8 +254,7 @@ class StoredEnvironment:
         if self._lock is None:
             yield
             return
-        with os_errors(self._lock):
-            fd = os.open(self._lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = self._opened_lock(self._lock)
         try:
             deadline = time.monotonic() + LOCK_TIMEOUT_S
             while True:
@@ -250,11 +263,22 @@ class StoredEnvironment:
                     break
                 except OSError as error:
                     if time.monotonic() > deadline:
-                        raise EnvironmentFault(f"{self._lock}: held by another program") from error
+                        raise EnvironmentBusy(f"{self._lock}: held by another program") from error
                     time.sleep(0.05)
             yield
         finally:
             os.close(fd)
+
+    def _opened_lock(self, lock: Path) -> int:
+        with os_errors(lock):
+            try:
+                return os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except PermissionError:
+                # Root's, as a rule. Images of other users are not for root's fw_setenv.
+                images = all(copy.location.device.is_file() for copy in self._copies)
+                if self._image_lock is None or not images:
+                    raise
+                return os.open(self._image_lock, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _c_integer(text: str) -> int:

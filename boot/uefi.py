@@ -72,6 +72,7 @@ class Uefi:
     """
 
     kind = "uefi"
+    counts = False
 
     def __init__(self, slots: Sequence[str], efivars: Path = EFIVARS) -> None:
         self.slots = checked_slots(slots, r"[^\0]+")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import argparse
 
     from boot.errors import BootError
-    from boot.errors import BootError
     from fsprobe import ProbeError
     from images.errors import ImageError
     from updater.commands import Verb
@@ -142,8 +141,10 @@ def _parse(arguments: list[str], name: str, casync: bool) -> tuple[Verb, argpars
         if place is None and {"-h", "--help"} & set(rest):
             print(_help(name, family))
             return None
-        word = f"{word} {'' if place is None else rest.pop(place)}"
         names = ", ".join(verb.name for verb in family)
+        if place is None:
+            raise UsageError(f"{word} is the first word of several verbs", f"one of: {names}")
+        word = f"{word} {rest.pop(place)}"
         if word not in (verb.name for verb in family):
             raise UsageError(f"unknown verb {word.strip()!r}", f"one of: {names}")
     for verb in verbs:
@@ -168,11 +169,21 @@ def _failure_of(
 
 
 def _help(name: str, verbs: Sequence[Verb]) -> str:
+    from updater.commands import GROUPS
+
     width = max(len(verb.name) for verb in verbs)
-    lines = [f"usage: {name} VERB [OPTIONS...] [ARGUMENTS...]", ""]
-    lines += [f"  {verb.name:<{width}}  {verb.summary}" for verb in verbs]
-    lines += ["", f"Options may stand before or after the verb. See `{name} VERB --help`.", ""]
-    lines += [f"  {status:>3}  {meaning}" for status, meaning in EXIT_STATUSES.items()]
+    lines = [f"usage: {name} VERB [OPTIONS...] [ARGUMENTS...]"]
+    for title, group in GROUPS.items():
+        shown = [verb for verb in group if verb in verbs]
+        lines += ["", f"{title}:"] if shown else []
+        lines += [f"  {verb.name:<{width}}  {verb.summary}" for verb in shown]
+    lines += ["", f"Options may stand before or after the verb. See `{name} VERB --help`."]
+    if name == "casync":
+        statuses = {0: EXIT_STATUSES[0], CASYNC_FAILURE: "failed"}
+    else:
+        statuses = EXIT_STATUSES
+    lines += ["", "exit status:"]
+    lines += [f"  {status:>3}  {meaning}" for status, meaning in statuses.items()]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from images.durable import os_errors
+from images.errors import NotAccessible
 from updater import config_kinds as kinds
 from updater.config_bootloader import BootloaderConfig, read_bootloader
 from updater.config_fields import (
@@ -123,7 +124,12 @@ def load_config(path: Path) -> Config:
         NotAccessible, DeviceFault: it cannot be read.
         ConfigInvalid: it makes no sense; the message begins with `FILE:LINE:`.
     """
-    with os_errors(str(path)), open(path, "rb") as file:
+    if not path.exists():
+        raise NotAccessible(
+            f"configuration {path}: No such file or directory",
+            hint=f"write one (docs/configuration.md), or name it: --config=FILE, ${CONFIG_VARIABLE}",
+        )
+    with os_errors(f"configuration {path}"), open(path, "rb") as file:
         data = file.read(MAX_LENGTH + 1)
     if len(data) > MAX_LENGTH:
         raise ConfigInvalid(f"{path}: longer than {MAX_LENGTH} bytes")

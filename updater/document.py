@@ -16,6 +16,7 @@ from boot.errors import BootError
 from fsprobe import ProbeError
 from images.errors import ImageError
 from updater.cli import EX_USAGE, EXIT_STATUSES
+from updater.commands import GROUPS
 from updater.manual import manual
 from updater.pages import ENVIRONMENT, EXAMPLES, Entry, pages, shared_groups
 
@@ -33,14 +34,12 @@ def commands_markdown() -> str:
         "Options may stand before or after the verb. Sizes are bytes, or such as `64K`, `1.5M`.",
         "Called through a link named `casync`, the verbs marked with * behave as casync's:",
         "same output, exit status 0 or 1.",
-        "",
-        "| verb | what it does |",
-        "|---|---|",
     ]
-    for page in pages():
-        mark = "\\*" if page.verb.casync else ""
-        anchor = _anchor(page.verb.name)
-        lines.append(f"| [{page.verb.name}](#{anchor}){mark} | {page.verb.summary} |")
+    for title, verbs in GROUPS.items():
+        lines += ["", f"| {title} | |", "|---|---|"]
+        for verb in verbs:
+            mark = "\\*" if verb.casync else ""
+            lines.append(f"| [{verb.name}](#{_anchor(verb.name)}){mark} | {verb.summary} |")
     for page in pages():
         lines += ["", f"## {page.verb.name}", "", f"    {page.synopsis}", "", page.description, ""]
         lines += _markdown_table(page.entries)
@@ -89,7 +88,10 @@ def errors_markdown() -> str:
         "|---|---|---|---|---|",
         f"| `usage` | {EX_USAGE} | | The command line cannot be understood. | |",
     ]
-    classes = [*_subclasses(ImageError), *_subclasses(BootError)]
+    classes: list[type[ImageError] | type[BootError]] = [
+        *_subclasses(ImageError),
+        *_subclasses(BootError),
+    ]
     for error in sorted(classes, key=lambda error: (error.exit_status, error.code)):
         when = (error.__doc__ or "").strip().splitlines()[0]
         lines.append(

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from updater.commands import VERBS, Verb
 
-SHARED = ("seeds", "stores", "common options")
+SHARED = ("device", "seeds", "stores", "common options")
 """Groups of options that are the same for every verb that has them."""
 
 ENVIRONMENT = (
+    ("CAFLIP_CONFIG", "the device's configuration, where --config is not given"),
     ("CASYNC_STORE", "the store, where --store is not given"),
     ("CAFLIP_STORE_SETTINGS", "the file of --store-settings, where that is not given"),
     ("CASYNC_COMPRESSED_CHUNK_SUFFIX", "end of the names of compressed chunks (.cacnk)"),
@@ -23,26 +24,38 @@ ENVIRONMENT = (
 )
 
 EXAMPLES = (
-    ("Publish an image", "caflip make --store=castr rootfs.caibx rootfs.ext4"),
     (
-        "What would an update cost?",
-        "caflip info --seed=/dev/mmcblk0p2 https://updates.example/rootfs.caibx /dev/mmcblk0p3",
+        "See whether there is a new release (exit status 0: there is, 3: there is not)",
+        "caflip check",
     ),
+    ("See what it would cost", "caflip plan"),
+    ("Update the inactive slot, then restart into it", "caflip update && reboot"),
+    ("After the boot: check, and mark the slot good or bad", "caflip health"),
+    ("Go back to the slot before", "caflip rollback && reboot"),
+    ("Install one release from a stick", "caflip install /media/stick/stable/v7/release.json"),
     (
-        "Update the inactive slot from the active one and the web",
-        "caflip extract --seed=/dev/mmcblk0p2 https://updates.example/rootfs.caibx /dev/mmcblk0p3",
+        "In a factory: fill slot A of a disk image",
+        "caflip install stable --config=config.toml --slot=A --provision --running=none",
     ),
-    ("Is it still what was installed?", "caflip verify rootfs.caibx /dev/mmcblk0p3"),
-    ("Write into a region of a disk", "caflip extract rootfs.caibx disk.img --offset=1M"),
+    ("Make a key", "caflip keys make 'Releases <releases@example.org>' --gnupg-home=keys"),
+    ("Make the keyring for the devices", "caflip keys export trusted.gpg --gnupg-home=keys"),
     (
         "Publish a signed release",
         "caflip release make /srv/www/stable rootfs.ext4 --compatible=acme-gateway "
-        "--version=2.1 --sign-with=FINGERPRINT",
+        "--version=2.1 --gnupg-home=keys --sign-with=FINGERPRINT",
     ),
     (
-        "Is what a server offers signed, whole and in date?",
-        "caflip release verify https://updates.example/stable --keyring=trusted.gpg",
+        "See whether what a server offers is signed, whole and in date",
+        "caflip release verify https://updates.example.org/stable --keyring=trusted.gpg",
     ),
+    ("Cut an image into chunks", "caflip make --store=castr rootfs.caibx rootfs.ext4"),
+    (
+        "Bring an image onto a partition, with what another one has",
+        "caflip extract --seed=/dev/mmcblk0p2 https://updates.example.org/rootfs.caibx "
+        "/dev/mmcblk0p3",
+    ),
+    ("See whether it is still what was installed", "caflip verify rootfs.caibx /dev/mmcblk0p3"),
+    ("Write into a region of a disk", "caflip extract rootfs.caibx disk.img --offset=1M"),
     ("Remove old chunks", "caflip gc -v --store=castr rootfs-1.caibx rootfs-2.caibx"),
 )
 

@@ -32,7 +32,6 @@ class Content(enum.Enum):
 
     EMPTY = "empty"
     WRITING = "writing"
-    WRITTEN = "written"
     VERIFIED = "verified"
     ACTIVE = "active"  # made primary, not proved yet
     GOOD = "good"
@@ -113,22 +112,6 @@ class TrustRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """An update that has begun and is not over.
-
-    Attributes:
-        release: digest of the candidate.
-        step: the word of the step that had begun.
-        slot: the bootloader's name of the target.
-    """
-
-    release: bytes
-    step: str
-    slot: str
-    transaction: str
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the history."""
 
@@ -137,7 +120,6 @@ class Entry:
     slot: str | None = None
     version: str | None = None
     message: str | None = None
-    outcome: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +139,6 @@ class State:
         highest_sequence: of all releases that proved good.
         last_signed: `created` of the newest release that proved good.
         slots: by the bootloader's name.
-        pending: the update that is under way.
         pending_trust: what the release being tried brings, in force once it proves good.
         failures: by release digest in hexadecimal, the newest last.
     """
@@ -169,7 +150,6 @@ class State:
     last_signed: datetime | None = None
     slots: Mapping[str, SlotRecord] = field(default_factory=dict)
     trust: TrustRecord | None = None
-    pending: Pending | None = None
     pending_trust: TrustRecord | None = None
     pending_created: datetime | None = None
     failures: Mapping[str, Failure] = field(default_factory=dict)
@@ -235,7 +215,6 @@ class State:
             moved,
             trust=trust,
             last_signed=max(signed, default=None),
-            pending=None,
             pending_trust=None,
             pending_created=None,
         )

@@ -196,6 +196,7 @@ class Memory:
     """A bootloader in memory."""
 
     kind = "memory"
+    counts = True
 
     def __init__(self) -> None:
         self.slots: tuple[str, ...] = ("A", "B")

@@ -9,6 +9,7 @@ real format.
 from __future__ import annotations
 
 import random
+import secrets
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,11 @@ class Device:
         return self.folder / "config.toml"
 
     @property
+    def boot_id(self) -> Path:
+        """The file that stands for the kernel's boot_id; another one with every `boot`."""
+        return self.folder / "boot-id"
+
+    @property
     def bootloader(self) -> UBoot:
         return UBoot(
             ("A", "B"), config=self.folder / "fw_env.config", command_line=Path("/dev/null")
@@ -105,12 +111,13 @@ class Device:
         """Start the device as its bootloader would: count a try; return the slot that runs."""
         state = self.boot_state()
         assert state.next is not None, "nothing boots"
+        self.boot_id.write_text(secrets.token_hex(4))
         left = state.slot(state.next).tries_left
         if left is not None:
-            variables = self.folder / "variables"
-            variables.write_text(f"BOOT_{state.next}_LEFT {left - 1:x}\n")
-            config = self.folder / "fw_env.config"
-            subprocess.run(["fw_setenv", "-c", config, "-s", variables], check=True, timeout=30)
+            name, config = f"BOOT_{state.next}_LEFT", self.folder / "fw_env.config"
+            subprocess.run(
+                ["fw_setenv", "-c", config, name, f"{left - 1:x}"], check=True, timeout=30
+            )
         return state.next
 
     def everything(self) -> tuple[bytes, bytes, bytes]:
@@ -142,6 +149,7 @@ def make_site(folder: Path, caflip: Caflip) -> Site:
 def make_device(folder: Path, site: Site, caflip: Caflip, *more: str) -> Device:
     """Make a device whose slots are empty; `more` is text for the configuration."""
     folder.mkdir(parents=True)
+    (folder / "boot-id").write_text("first")
     disk = folder / "disk.img"
     with disk.open("wb") as file:
         file.truncate(OFFSETS["B"] + SLOT_LENGTH + MIB)

@@ -15,7 +15,6 @@ from updater.state import (
     Content,
     Entry,
     Failure,
-    Pending,
     SlotRecord,
     State,
     TrustRecord,
@@ -28,7 +27,6 @@ RELEASE = bytes(range(32))
 def active(sequence: int | None = 7) -> State:
     record = SlotRecord(content=Content.ACTIVE, release=RELEASE, sequence=sequence, last_error="x")
     return State(
-        pending=Pending(RELEASE, "prove", "B", "t"),
         pending_trust=TrustRecord(2, ("F",), 1, b"ring"),
         pending_created=NOW,
     ).with_slot("B", record)
@@ -88,7 +86,7 @@ def test_proving_good_moves_sequence_and_keys_up() -> None:
     assert state.highest_sequence == 7
     assert state.trust == TrustRecord(2, ("F",), 1, b"ring")
     assert state.last_signed == NOW
-    assert (state.pending, state.pending_trust, state.pending_created) == (None, None, None)
+    assert (state.pending_trust, state.pending_created) == (None, None)
     assert state.failures == {}
     record = state.slot("B")
     assert (record.content, record.confirmed, record.confirmations) == (Content.GOOD, later, 1)

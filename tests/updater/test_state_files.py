@@ -30,7 +30,6 @@ from updater.state import (
     Entry,
     Failure,
     ImageRecord,
-    Pending,
     Rates,
     SlotRecord,
     State,
@@ -75,7 +74,6 @@ STATES = st.builds(
     last_signed=_MOMENTS,
     slots=st.dictionaries(_TEXTS, _SLOTS, max_size=2),
     trust=_TRUST,
-    pending=st.none() | st.builds(Pending, st.binary(max_size=4), _TEXTS, _TEXTS, _TEXTS),
     pending_trust=_TRUST,
     failures=st.dictionaries(_TEXTS, st.builds(Failure, _COUNTS, _MOMENTS, _TEXTS), max_size=2),
     history=st.lists(
@@ -407,7 +405,7 @@ def test_fields_that_an_earlier_caflip_did_not_have_take_their_defaults() -> Non
         *(None, 5, [], {"schema": "1"}, {"generation": True}, {"slots": []}, {"history": {}}),
         *({"slots": {"A": {"content": "odd"}}}, {"slots": {"A": {"content": []}}}),
         *({"rates": {"by_phase": {"x": 10**400}}}, {"written": "yesterday"}, {"trust": {}}),
-        *({"pending": {"release": "xyz"}}, {"failures": {"a": None}}, {"schema": 1.5}),
+        *({"pending_trust": {"version": "xyz"}}, {"failures": {"a": None}}, {"schema": 1.5}),
     ],
 )
 def test_a_right_checksum_over_nonsense_is_not_believed(body: object) -> None:

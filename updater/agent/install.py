@@ -34,7 +34,7 @@ from updater import __version__
 from updater.agent.candidate import Candidate
 from updater.agent.events import Step, StepBegan
 from updater.agent.machine import Machine, target_of
-from updater.agent.proving import is_running
+from updater.agent.proving import is_running, note_fallback
 from updater.agent.seeding import seeds_for
 from updater.agent.writing import ImageReport, write_image
 from updater.errors import GivenUp, NotStaged, TooDear
@@ -99,6 +99,8 @@ def update(
             and the next run goes on from there.
     """
     started = time.monotonic()
+    if machine.running is not None:
+        note_fallback(machine, machine.bootloader.read())
     outcome = _settled_before(machine, target, candidate)
     if outcome is None and not by_hand:
         _refuse_given_up(machine, candidate)
@@ -292,8 +294,8 @@ class _Writing:
         machine.bootloader.mark_bad(target.boot)
         before = machine.record(target)
         continued = before.release == self._candidate.digest and before.content is Content.WRITING
-        if not continued:
-            machine.remember_slot(target, self._begun(before), "writing")
+        begun = before if continued else self._begun(before)
+        machine.remember_slot(target, replace(begun, attempts=begun.attempts + 1), "writing")
         self._marked = True
 
     def record_verified(self, reports: Sequence[ImageReport]) -> None:

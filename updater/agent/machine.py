@@ -91,7 +91,8 @@ class Machine:
         if self.running is None:
             raise SlotUnclear(
                 "no slot runs from here, so none is the inactive one",
-                hint="name it: --slot=NAME, or say which one runs: --running=NAME",
+                hint="for a disk image: --running=NAME, or `caflip install --slot=NAME`; "
+                "on a device `caflip doctor` says why it cannot be told",
             )
         others = [group for group in self.groups if group.boot != self.running.boot]
         boot = self.bootloader.read()

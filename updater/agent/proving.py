@@ -145,6 +145,9 @@ def rollback(machine: Machine) -> str:
 def note_fallback(machine: Machine, boot: BootState) -> str | None:
     """See whether a slot that was to be tried does not run, and remember that it failed.
 
+    Without a bootloader that counts, a cut right before the slot became primary looks the same, and
+    costs the release one failure.
+
     Returns:
         Its name; None where all is as it should be.
     """
@@ -155,7 +158,7 @@ def note_fallback(machine: Machine, boot: BootState) -> str | None:
             continue
         if record.boot_id == machine.boot_id or boot.next == group.boot:
             continue  # not rebooted yet, or tries are left
-        if boot.slot(group.boot).state is SlotState.BAD:
+        if machine.bootloader.counts and boot.slot(group.boot).state is SlotState.BAD:
             continue  # cut off before it became primary: it was never tried
         reason = "it did not come up, or did not prove good, and the bootloader fell back"
         machine.sink(Noticed("agent.fell-back", f"slot {group.boot}: {reason}"))
@@ -203,5 +206,9 @@ def _give_up(machine: Machine, group: SlotGroup, reason: str) -> None:
 
 def _running(machine: Machine) -> SlotGroup:
     if machine.running is None:
-        raise SlotUnclear("no slot runs from here", hint="say which one: --running=NAME")
+        raise SlotUnclear(
+            "no slot runs from here",
+            hint="for a disk image: --running=NAME; "
+            "on a device `caflip doctor` says why it cannot be told",
+        )
     return machine.running

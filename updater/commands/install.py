@@ -13,6 +13,7 @@ from dataclasses import replace
 from updater.agent.finding import channel_of, find_candidate, remote_fetch
 from updater.agent.install import Outcome, update
 from updater.agent.proving import vouch_for
+from updater.arguments import UsageError
 from updater.console import Console
 from updater.device_options import EX_NOTHING, add_device, add_slot, machine_of, target_of
 from updater.update_text import report_lines
@@ -39,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Do it."""
+    if args.provision and (args.slot is None or args.no_activate):
+        raise UsageError("--provision needs --slot, and goes without --no-activate")
     console.notifier.ready()
     with machine_of(args, console) as machine:
         target = target_of(args, machine)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from images.durable import os_errors
+from images.errors import NotAccessible
 from updater.errors import (
     KeyringUnusable,
     ReleaseRefused,
@@ -176,6 +177,11 @@ def read_keyring(path: Path) -> bytes:
         NotAccessible: it cannot be read.
         KeyringUnusable: it is too long.
     """
+    if not path.exists():
+        raise NotAccessible(
+            f"keyring {path}: No such file or directory",
+            hint="put the keyring there that `caflip keys export` wrote",
+        )
     with os_errors(f"keyring {path}"), open(path, "rb") as file:
         data = file.read(MAX_KEYRING_LENGTH + 1)
     if len(data) > MAX_KEYRING_LENGTH:

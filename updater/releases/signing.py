@@ -46,7 +46,10 @@ class SigningKey:
         try:
             key = fingerprint(self.key)
         except Malformed as error:
-            raise SigningFailed(f"the key to sign with: {error}") from None
+            raise SigningFailed(
+                f"the key to sign with: {error}",
+                hint="`caflip keys list --gnupg-home=DIR` shows the fingerprints",
+            ) from None
         with open_home(self.home) as home:
             try:
                 trust = Trust.of(home.export_public([key]), [key])
