@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from updater.system import Number, System
+from updater.system import Node, Number, System
 
 SECTOR = 512
 _ENDLESS = 1 << 63
@@ -164,15 +164,25 @@ def _moved(extent: Extent, base: Base, start: int, length: int) -> Extent:
 
 
 def _backing(folder: Path, system: System) -> Iterator[tuple[Base, int, int]]:
-    """Yield what a loop device shows: base, first byte, bytes."""
-    # The kernel appends this where the file has been removed: its inode cannot be told then.
-    name = (system.text(folder / "loop/backing_file") or "").removesuffix(" (deleted)")
-    node = system.node(name) if name else None
-    if node is None:
+    """Yield what a loop device shows: base, first byte, bytes.
+
+    There are two where the path in sysfs leads to another file than the kernel has open: both count
+    as in use, because one of them is.
+    """
+    name = system.text(folder / "loop/backing_file")
+    if name is None:
         return
-    base: Base = ("file", *node.file) if node.number is None else ("device", *node.number)
-    offset = system.text(folder / "loop/offset") or "0"
-    yield base, int(offset), sectors_in(folder / "size", system)
+    offset = int(system.text(folder / "loop/offset") or "0")
+    length = sectors_in(folder / "size", system)
+    # The kernel appends this where the file has been removed under that name.
+    named = system.node(name.removesuffix(" (deleted)")) if name else None
+    bases = [_base_of(node) for node in (system.loop_node(folder.name), named) if node is not None]
+    for base in dict.fromkeys(bases):
+        yield base, offset, length
+
+
+def _base_of(node: Node) -> Base:
+    return ("file", *node.file) if node.number is None else ("device", *node.number)
 
 
 def _is_device(extent: Extent) -> bool:

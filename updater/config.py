@@ -127,7 +127,7 @@ def load_config(path: Path) -> Config:
     if not path.exists():
         raise NotAccessible(
             f"configuration {path}: No such file or directory",
-            hint=f"write one (docs/configuration.md), or name it: --config=FILE, ${CONFIG_VARIABLE}",
+            hint=f"write it (docs/configuration.md), or name another: --config, ${CONFIG_VARIABLE}",
         )
     with os_errors(f"configuration {path}"), open(path, "rb") as file:
         data = file.read(MAX_LENGTH + 1)

@@ -92,9 +92,14 @@ class Lock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError):
-            os.ftruncate(self._fd, 0)
-        os.close(self._fd)
+        try:
+            with suppress(OSError):
+                os.ftruncate(self._fd, 0)
+            # A child that was forked and executes nothing has the descriptor still, and would keep
+            # the lock of which it knows nothing: closing ours does not end it, this does (flock(2)).
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        finally:
+            os.close(self._fd)
 
     def _take(self) -> None:
         deadline_s = time.monotonic() + self._wait_s

@@ -17,12 +17,12 @@ from uuid import UUID
 
 from fsprobe import mbr
 from fsprobe.device import Device
+from fsprobe.gpt import ENTRIES_LIMIT, MAGIC, SECTOR_SIZES
 
-MAGIC = b"EFI PART"
-SECTOR_SIZES = (512, 4096)
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
-_ENTRIES_LIMIT = 256 << 10
+"""UEFI specification 2.10, table 5.5."""
 _ENTRY = struct.Struct("<16s16sQQQ72s")
+"""UEFI specification 2.10, table 5.6: type, GUID, first sector, last sector, attributes, name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,10 @@ def _gpt(device: Device) -> tuple[Partition, ...] | None:
 
 
 def _gpt_entries(device: Device, size: int, sector: int) -> list[tuple[int, bytes]] | None:
-    """Return the used entries of one table with right checksums, with their numbers."""
+    """Return the used entries of one table with right checksums, with their numbers.
+
+    An entry that ends before it begins is left out: checksums are no proof of sense.
+    """
     raw = device.read(sector * size, size)
     if len(raw) < size or raw[:8] != MAGIC:
         return None
@@ -88,13 +91,18 @@ def _gpt_entries(device: Device, size: int, sector: int) -> list[tuple[int, byte
         return None
     if zlib.crc32(raw[:16] + bytes(4) + raw[20:length]) != checksum:
         return None
-    if entry_size < _ENTRY.size or count * entry_size > _ENTRIES_LIMIT:
+    if entry_size < _ENTRY.size or count * entry_size > ENTRIES_LIMIT:
         return None
     entries = device.read(entries_at * size, count * entry_size)
     if zlib.crc32(entries) != entries_checksum:
         return None
     each = (entries[at : at + entry_size] for at in range(0, len(entries), entry_size))
-    return [(number, entry) for number, entry in enumerate(each, 1) if any(entry[:16])]
+    return [(number, entry) for number, entry in enumerate(each, 1) if _is_used(entry)]
+
+
+def _is_used(entry: bytes) -> bool:
+    kind, _, first, last, _, _ = _ENTRY.unpack_from(entry)
+    return any(kind) and 0 < first <= last
 
 
 def _partition(entry: bytes, number: int, size: int) -> Partition:

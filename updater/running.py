@@ -101,7 +101,9 @@ def inactive(groups: Sequence[SlotGroup], running: Running) -> tuple[SlotGroup, 
     """
     if running.group is None:
         raise SlotUnclear(
-            f"which slot runs cannot be told: {_told(running.evidence) or 'there is no evidence'}"
+            f"which slot runs cannot be told: {_told(running.evidence) or 'there is no evidence'}",
+            hint="for a disk image: --running=NAME, or `caflip install --slot=NAME`; "
+            "on a device `caflip doctor` shows more",
         )
     return tuple(group for group in groups if group.boot != running.group.boot)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from images.errors import TargetBusy
 from updater.block_devices import Extent, extents_below, file_extents, own_extents
-from updater.errors import SlotActive
+from updater.errors import SlotActive, SlotMissing
 from updater.system import Number, System
 from updater.usage import Use, held_devices, uses
 
@@ -78,6 +78,8 @@ def refuse_active(
     Raises:
         SlotActive: it is mounted, also read-only, swapped to, or holds what is.
         TargetBusy: it is held for another reason, such as by a device that is mapped onto it.
+        SlotMissing: nobody may write to it. Said here and not where it is found, because the slot
+            that runs may well be read-only, and is a seed all the same.
     """
     system = system or System()
     extents = slot_extents(slot, system)
@@ -97,6 +99,13 @@ def refuse_active(
         raise TargetBusy(
             f"slot {slot} is in use: the kernel does not give it away",
             hint="unmount it in every namespace, and take down what is mapped onto it",
+        )
+    if slot.read_only:
+        # Such a device can be opened for writing; only the first write fails (blkdev_write_iter()
+        # in the kernel's block/fops.c), when the slot has been marked bad already.
+        raise SlotMissing(
+            f"slot {slot} is read-only",
+            hint="`blockdev --setrw`, the card's switch, or the permissions of the file",
         )
 
 

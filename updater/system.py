@@ -11,10 +11,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fcntl import ioctl
 from pathlib import Path
 from typing import NamedTuple
+
+LOOP_GET_STATUS64 = 0x4C05  # linux/loop.h
+_LOOP_INFO = struct.Struct("=QQQ208x")
+"""The head of struct loop_info64, linux/loop.h: lo_device, lo_inode, lo_rdevice; 232 bytes."""
 
 MAX_LENGTH = 4 << 20
 """Bytes of one file; the mount table of a machine full of containers has some hundred KiB."""
@@ -63,11 +69,13 @@ class System:
         root: `/`, or that of a tree.
         devices: numbers of device nodes by absolute path, for a tree that cannot have any.
         held: paths that the kernel does not give away, for such a tree.
+        loops: what loop devices show by the kernel's word, for such a tree.
     """
 
     root: Path = Path("/")
     devices: Mapping[str, Number] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
+    loops: Mapping[str, Node] = field(default_factory=dict)
 
     def path(self, name: str | Path) -> Path:
         """Return where an absolute path of the system is."""
@@ -113,6 +121,34 @@ class System:
             return Node(None, file, found.st_size)
         return None
 
+    def loop_node(self, name: str) -> Node | None:
+        """Return what a loop device shows, by the kernel's own word; None if it is not told.
+
+        The path in sysfs may lead elsewhere by now: the file can have been renamed over or removed,
+        or opened in another mount namespace, such as that of an initramfs.
+
+        Args:
+            name: of the device, such as `loop0`.
+        """
+        if self.root != Path("/"):
+            return self.loops.get(name)
+        try:
+            fd = os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            told = ioctl(fd, LOOP_GET_STATUS64, bytes(_LOOP_INFO.size))
+        except OSError:  # nothing is attached, or it is no loop device
+            return None
+        finally:
+            os.close(fd)
+        holder, inode, shown = _LOOP_INFO.unpack(told)
+        # For a file lo_rdevice is that of its file system once more: loop_get_status() in the
+        # kernel's drivers/block/loop.c.
+        if shown not in (0, holder):
+            return Node(_decoded(shown), (0, 0), 0)
+        return Node(None, (os.makedev(*_decoded(holder)), inode), 0)
+
     def is_held(self, name: str | Path) -> bool:
         """Tell whether the kernel refuses a block device to an exclusive user.
 
@@ -127,3 +163,8 @@ class System:
             return error.errno == errno.EBUSY
         os.close(fd)
         return False
+
+
+def _decoded(number: int) -> Number:
+    """Undo huge_encode_dev() of linux/kdev_t.h: minor in bits 0-7 and 20-31, major in 8-19."""
+    return Number((number >> 8) & 0xFFF, (number & 0xFF) | ((number >> 12) & 0xFFF00))

@@ -140,6 +140,8 @@ class FakeBootloader:
 
     told: str | None = None
     kind: str = "fake"
+    counts: bool = True
+    counts = True
     slots: tuple[str, ...] = ("A", "B")
 
     def running(self) -> str | None:

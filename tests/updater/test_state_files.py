@@ -433,7 +433,7 @@ def test_a_copy_is_never_too_long_to_be_read_again() -> None:
     )
     state = State(slots={str(n): slot for n in range(4)}, trust=TrustRecord(1, (), 1, bytes(65536)))
     for _ in range(MOST_HISTORY + 1):
-        state = state.noted(Entry(NOW, "what", long, long, long, long))
+        state = state.noted(Entry(NOW, "what", long, long, long))
     for number in range(MOST_FAILURES + 1):
         state = state.failed(bytes([number]) * 32, long, NOW)
     assert len(state_bytes(state)) < MAX_LENGTH

@@ -84,11 +84,10 @@ def diagnose(
     try:
         config = load_config(path)
     except (ImageError, BootError) as error:
-        found = [problem(CONFIGURATION, str(error), error.hint)]
-        return Diagnosis((*found, *_without_configuration(system)))
-    findings = [
-        ok(CONFIGURATION, f"{path}: {config.compatible}, {' and '.join(config.boot_names)}")
-    ]
+        found = [problem(CONFIGURATION, str(error), error.hint or "see docs/configuration.md")]
+        found += _guarded(bootloader.SUBJECT, _without_configuration(system))
+        return Diagnosis(tuple(found))
+    findings = list(_guarded(CONFIGURATION, _read(config)))
     if repair:
         findings += _guarded(storage.STATE, _repaired(config, clock))
     patient = Patient(config, system, clock, running)

@@ -41,6 +41,7 @@ from updater.errors import GivenUp, NotStaged, TooDear
 from updater.hooks import HookFacts, run_hooks
 from updater.slots import SlotGroup, refuse_active
 from updater.state import Content, ImageRecord, Rates, SlotRecord, TrustRecord
+from updater.units import count_of
 
 
 class Outcome(enum.Enum):
@@ -197,7 +198,8 @@ def _refuse_given_up(machine: Machine, candidate: Candidate) -> None:
         return
     if failure.not_before is None:
         raise GivenUp(
-            f"release {candidate.version!r} failed here {failure.count} times: {failure.reason}"
+            f"release {candidate.version!r} failed here {count_of(failure.count, 'time')}: "
+            f"{failure.reason}"
         )
     if machine.now() < failure.not_before:
         raise GivenUp(

@@ -14,10 +14,10 @@ from images.stores.opening import StoreOptions
 from images.target import TargetSpec
 from updater.agent.events import AgentSink
 from updater.config import Config
-from updater.errors import NotProved, SlotUnclear
+from updater.errors import NotProved
 from updater.releases.clock import Clock, Reading, read_clock
 from updater.releases.signatures import Trust
-from updater.running import group_named
+from updater.running import Running, group_named, inactive
 from updater.slots import Slot, SlotGroup
 from updater.state import Entry, SlotRecord, State
 from updater.state_files import StateFiles
@@ -29,7 +29,7 @@ class Machine:
 
     Attributes:
         groups: what the bootloader flips between, in the order of the configuration.
-        running: the one we run from; None where none does: a disk image, in a factory.
+        found: which one we run from, and what tells so.
         state: as it is on the medium; changed by `remember` only.
         boot_id: of this boot, from the kernel.
         machine_id: from machine-id(5).
@@ -37,7 +37,7 @@ class Machine:
 
     config: Config
     groups: tuple[SlotGroup, ...]
-    running: SlotGroup | None
+    found: Running
     bootloader: Bootloader
     files: StateFiles
     state: State
@@ -46,6 +46,11 @@ class Machine:
     boot_id: str
     machine_id: str = field(repr=False)
     sink: AgentSink
+
+    @property
+    def running(self) -> SlotGroup | None:
+        """The slot we run from; None where none does: a disk image, in a factory."""
+        return self.found.group
 
     def reading(self) -> Reading:
         """Read the clock against what is known to be past."""
@@ -88,13 +93,7 @@ class Machine:
         Raises:
             SlotUnclear: which slot runs is not known.
         """
-        if self.running is None:
-            raise SlotUnclear(
-                "no slot runs from here, so none is the inactive one",
-                hint="for a disk image: --running=NAME, or `caflip install --slot=NAME`; "
-                "on a device `caflip doctor` says why it cannot be told",
-            )
-        others = [group for group in self.groups if group.boot != self.running.boot]
+        others = inactive(self.groups, self.found)
         boot = self.bootloader.read()
         return min(others, key=lambda group: boot.slot(group.boot).state is SlotState.GOOD)
 

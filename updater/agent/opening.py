@@ -113,12 +113,20 @@ def _open(config: Config, sink: AgentSink, running: str | None, clock: Clock | N
     state = files.load()
     for damage in files.damage:
         sink(Noticed("state.damaged", damage))
+    if files.lost:
+        sink(
+            Noticed(
+                "state.lost",
+                "what was remembered is lost: an older release could be installed, and keys that "
+                "took the place of the configured ones are forgotten",
+            )
+        )
     for warning in bootloader.read().warnings:
         sink(Noticed("boot.damaged", warning))
     machine = Machine(
         config=config,
         groups=groups,
-        running=find_running(groups, bootloader, running).group,
+        found=find_running(groups, bootloader, running),
         bootloader=bootloader,
         files=files,
         state=state,

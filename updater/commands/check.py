@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look for a release, prove it, and say whether it would be installed; nothing is written.
 
-Exit status 0 if there is one, 3 if there is nothing to do.
+Exit status 0 if there is one, 3 if it runs already or it is not this device's turn, 65 if it is
+refused.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from updater.agent.proving import is_running
 from updater.console import Console
 from updater.device_options import EX_NOTHING, add_device, add_release, machine_of
 from updater.releases.signatures import Signer
+from updater.units import count_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,6 @@ def _lines(result: CheckResult) -> list[str]:
     elif not result.turn:
         lines.append("it is not this device's turn yet")
     if result.failures:
-        lines.append(f"it failed here {result.failures} times; see `caflip history`")
+        lines.append(f"it failed here {count_of(result.failures, 'time')}; see `caflip history`")
     lines += [f"signed by {signer.user_id} ({signer.fingerprint})" for signer in result.signers]
     return [*lines, *result.notes.splitlines()]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetch a release and all chunks that are not here yet into the cache; no slot is written.
 
-`caflip apply` and `caflip activate` then need no network.
+The cache is `stores.cache` of the configuration. `caflip apply` and `caflip activate` then need no
+network.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from updater.console import Console
 from updater.device_options import add_device, config_of
 from updater.state import Entry, Failure
 from updater.state_files import StateFiles
+from updater.units import count_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def _lines(result: HistoryResult) -> list[str]:
             else f"tried again after {failure.not_before:%Y-%m-%d %H:%M}"
         )
         lines.append(
-            f"release {digest[:12]} failed {failure.count} times, {when}: {failure.reason}"
+            f"release {digest[:12]} failed {count_of(failure.count, 'time')}, {when}: "
+            f"{failure.reason}"
         )
     return lines or ["nothing yet"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Install one release, or one signed index, whatever channel and roll-out say.
+"""Install one release, or one signed index, by name: a file, a stick, a URL.
 
-Like `update`, for a release that is named: a file, a stick, a URL. With --provision, for factories,
-the slot is proved by that and boots without being tried.
+Like `update`, but neither the roll-out nor earlier failures count. With --provision, for factories,
+the slot counts as proved good and boots without being tried.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say that the running slot is good: it boots from now on without being counted."""
+"""Say that the running slot is good: it boots from now on without being counted.
+
+`caflip health` does so after its checks.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Go back to the other slot, if it is proved good: it boots next and from then on.
 
-The release that is left is not installed again, unless by hand.
+Restart to get there. The release that is left is not installed again, unless by hand.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bring the newest release onto the inactive slot, prove it, and let it boot next.
 
-Verify, judge, `before` hook, mark the target bad, write what differs, flush and read back, `after`
-hook, record, activate. Cut off anywhere, the same command continues. Exit status 0 if a new slot
-boots next, 3 if there was nothing to do.
+In this order: check signatures and rules, call the `before` hook, mark the slot bad, write what
+differs, read all of it back, call the `after` hook, let the slot boot next. Cut off anywhere, the
+same command continues. Exit status 0 if a new slot boots next, 3 if there was nothing to do, 65 if
+the release is refused.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from images.errors import ImageError
 from images.locator import HttpUrl, parse_locator
 from updater.agent.checks.finding import Finding, Patient, ok, problem, warning
 from updater.agent.checks.trust import reading_of
@@ -24,7 +25,11 @@ SUBJECT = "channel"
 def check_settings(patient: Patient) -> Iterator[Finding]:
     """See that there is a channel, and that the settings of the stores can be read."""
     url = patient.config.channel.url
-    store_options(patient.config)
+    try:
+        store_options(patient.config)
+    except ImageError as error:
+        remedy = error.hint or "see stores.settings in docs/configuration.md"
+        yield problem(SUBJECT, str(error), remedy)
     if url is None:
         yield warning(
             SUBJECT, "none is configured: every command has to name its release", "set channel.url"
