@@ -27,10 +27,10 @@ def loop_device(image: Path, sector_size: int = 512) -> Iterator[Path]:
 
 
 @contextmanager
-def mounted(image: Path, folder: Path) -> Iterator[Path]:
+def mounted(image: Path, folder: Path, *options: str) -> Iterator[Path]:
     """Mount the file system in an image file or device."""
     folder.mkdir(exist_ok=True)
-    run("mount", image, folder)
+    run("mount", *(["-o", ",".join(options)] if options else []), image, folder)
     try:
         yield folder
     finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import secrets
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,8 +147,19 @@ def make_site(folder: Path, caflip: Caflip) -> Site:
     return Site(channel, home, fingerprint, keyring)
 
 
-def make_device(folder: Path, site: Site, caflip: Caflip, *more: str) -> Device:
-    """Make a device whose slots are empty; `more` is text for the configuration."""
+def make_device(
+    folder: Path, site: Site, caflip: Caflip, *more: str, slots: Mapping[str, str] | None = None
+) -> Device:
+    """Make a device whose slots are empty.
+
+    Args:
+        folder: for all of it; is made.
+        site: where its releases come from.
+        caflip: how it is run.
+        more: text for the configuration.
+        slots: device texts by the bootloader's name; regions of a disk image if None.
+    """
+    slots = slots or {name: f"disk.img@{at}+{SLOT_LENGTH}" for name, at in OFFSETS.items()}
     folder.mkdir(parents=True)
     (folder / "boot-id").write_text("first")
     disk = folder / "disk.img"
@@ -174,20 +186,20 @@ fingerprints = ["{site.fingerprint}"]
 [bootloader]
 kind = "uboot"
 config = "fw_env.config"
-[[slot]]
-name = "root-a"
-device = "disk.img@{OFFSETS["A"]}+{SLOT_LENGTH}"
-boot = "A"
-[[slot]]
-name = "root-b"
-device = "disk.img@{OFFSETS["B"]}+{SLOT_LENGTH}"
-boot = "B"
-[state]
+{"".join(_slot_table(*slot) for slot in slots.items())}[state]
 folder = "state"
 """
         + "\n".join(more)
     )
     return Device(folder, site, caflip)
+
+
+def _slot_table(boot: str, device: str) -> str:
+    return f"""[[slot]]
+name = "root-{boot.lower()}"
+device = "{device}"
+boot = "{boot}"
+"""
 
 
 def make_image(path: Path, version: int, length: int = 8 * MIB) -> Path:
