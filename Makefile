@@ -14,7 +14,8 @@ PACKAGES_BUILD += $(shell $(PYTHON) -c 'import os, sysconfig; \
 	os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || echo python3-dev)
 # To build pyparted, which tests compare with.
 PACKAGES_DEV := libparted-dev pkg-config
-PACKAGES_DEMO := e2fsprogs fdisk gnupg mmdebstrap zstd
+PACKAGES_DEMO := dosfstools e2fsprogs fakeroot fdisk gnupg libubootenv-tool mmdebstrap \
+	u-boot-tools zstd
 # Peers, the tools that make and describe file systems, and emulators for other processors' kernels.
 PACKAGES_TEST := $(PACKAGES_DEMO) casync groff-base libzstd1 mount nginx-light procps time util-linux \
 	android-sdk-libsparse-utils apfsprogs bcache-tools btrfs-progs cryptsetup-bin \
@@ -29,13 +30,14 @@ PACKAGES_VM := qemu-system-x86 qemu-system-arm ovmf u-boot-qemu u-boot-tools lib
 	e2fsprogs fdisk kmod mtools util-linux dt-utils efibootmgr systemd binutils iproute2 \
 	libudev1 parted udev
 
-.PHONY: help build check test bench demo clean
+.PHONY: help build check test bench demo demo-vm clean
 help:
-	@echo "make demo   an A/B update of a real root file system, in a disk image"
-	@echo "make test   checks and all tests"
-	@echo "make check  linters, types, import rule, C warnings"
-	@echo "make bench  caflip and casync side by side on the same work"
-	@echo "make build  the virtual environment in $(VENV), with the package and its C kernels"
+	@echo "make demo     an A/B update of a real root file system in a disk image; no root, 2 minutes"
+	@echo "make demo-vm  the same in a virtual machine, which boots what it got"
+	@echo "make test     checks and all tests"
+	@echo "make check    linters, types, import rule, C warnings"
+	@echo "make bench    caflip and casync side by side on the same work"
+	@echo "make build    the virtual environment in $(VENV), with the package and its C kernels"
 
 $(VENV)/pyvenv.cfg:
 	@.ci/apt-install $(PACKAGES_BUILD)
@@ -74,7 +76,11 @@ bench: $(VENV)/installed-dev
 
 demo: $(VENV)/installed
 	@.ci/apt-install $(PACKAGES_DEMO)
-	@$(BIN)/python demo/run.py
+	@$(BIN)/python -m demo.run
+
+demo-vm: $(VENV)/installed-dev
+	@.ci/apt-install $(PACKAGES_DEMO) $(PACKAGES_VM)
+	@$(BIN)/python -m demo.vm
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info images/_native/*.so .bench .demo

@@ -1,186 +1,188 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An A/B update of a real root file system, narrated; `make demo` runs it.
+"""One A/B update from the signing key to the proof after the boot, narrated; `make demo` runs it.
 
 Two states of a small Debian root (the point release, then with security updates) are built once
-and kept. A GPT disk image gets two slots with the first state in slot A. The second state is cut
-into chunks, published by HTTP on the loopback interface and brought onto slot B, where most of it
-comes from slot A. No loop device is needed: slots are addressed by offset and length.
-
-Root is needed for the owners in the trees; without it the script starts itself again with sudo.
+and kept in `.demo`. They are published as signed releases; a disk image gets the first one in slot
+A, and is updated to the second over HTTP. Neither root nor a loop device is needed. The bootloader
+is played by its own rules on its real environment; `make demo-vm` really boots.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
-import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from bench import images  # noqa: E402 (the tree above is not installed)
-from bench.cases import caflip  # noqa: E402
+from bench import images
+from demo import disk
+from demo.terminal import ROOT, Unexpected, environment, heading, last_line, run, say, served
 
 FOLDER = ROOT / ".demo"
-MIB = 1 << 20
-DISK = "disk.img"
-SITE = "site"
+SITE = Path("site")
+CHANNEL = SITE / "stable"
 
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A partition of the disk image, in bytes."""
-
-    name: str
-    offset: int
-    length: int
-
-    def options(self) -> list[str]:
-        """How `extract` and `verify` are told to work on this region of the disk."""
-        return [f"--offset={self.offset}", f"--length={self.length}"]
-
-    def seed(self) -> str:
-        """How `extract` is told to take what it can from this region."""
-        return f"--seed={DISK}@{self.offset}+{self.length}"
-
-
-SLOT_A = Slot("root-a", 1 * MIB, images.DEMO.partition_length)
-SLOT_B = Slot("root-b", SLOT_A.offset + SLOT_A.length, images.DEMO.partition_length)
+NOTHING_TO_DO = 3
+REFUSED = 65
 
 
 def main() -> int:
-    """Run all steps; return 0 when slot B holds the second state."""
-    if os.geteuid() != 0:
-        os.execvp("sudo", ["sudo", sys.executable, *sys.argv])
+    """Run all steps; return 0 if everything held."""
     begin = time.monotonic()
     FOLDER.mkdir(exist_ok=True)
     os.chdir(FOLDER)
+    try:
+        old, new = build()
+        # Of short path, as gpg-agent's socket is in it; and gone at the end.
+        with tempfile.TemporaryDirectory(prefix="caflip-demo-") as home:
+            publish(old, new, home, make_key(home))
+        heading("Serve the channel; any web server would do")
+        with served(str(SITE)) as url:
+            provision(f"{url}/stable/")
+            update()
+            refuse(url)
+        held(disk.holds(new, disk.SLOT_B), "slot B is version 2, byte by byte")
+        held(disk.holds(old, disk.SLOT_A), "slot A is version 1, byte by byte")
+    except (Unexpected, RuntimeError) as error:
+        say(f"\nNOT HELD: {error}")
+        return 1
+    heading(f"Everything held, in {time.monotonic() - begin:.0f} s: proved, updated, refused.")
+    return 0
 
-    heading("Two states of a Debian root file system, by mmdebstrap (kept in .demo)")
+
+def build() -> tuple[Path, Path]:
+    """Build both versions, or find them built; return their images."""
+    heading("Two versions of a Debian root file system, by mmdebstrap (kept in .demo)")
     with ThreadPoolExecutor() as pool:
-        old, new = pool.map(build, (images.V1, images.V2))
+        states = (images.V1, images.V2)
+        old, new = pool.map(lambda state: images.build(images.DEMO, state, FOLDER), states)
     changed = images.changed_packages(old, new)
-    print(f"{len(changed)} of {len(new.versions())} packages differ, such as:")
-    for line in changed[:: max(1, len(changed) // 6)]:
-        print(f"    {line}")
+    say(f"{len(changed)} of {len(new.versions())} packages differ, such as:")
+    for line in changed[:: max(1, len(changed) // 4)]:
+        say(f"    {line}")
+    return link("v1.ext4", old), link("v2.ext4", new)
 
-    heading("A GPT disk with two slots: the running system in A, nothing yet in B")
-    partition()
-    run(["sfdisk", "--list", "-o", "Start,End,Size,Name", DISK])
-    place(old.image("ext4"), SLOT_A)
 
-    heading("Publish both states: cut into chunks, each stored once")
+def link(name: str, built: images.Built) -> Path:
+    """Give an image a short name."""
+    path = Path(name)
+    path.unlink(missing_ok=True)
+    os.link(built.image("ext4"), path)
+    return path
+
+
+def make_key(home: str) -> str:
+    """Make a signing key and the keyring that devices trust; return the fingerprint."""
+    heading("A key to sign with, and its public half for the devices")
+    user_id = "Releases <releases@example.org>"
+    made = last_line("caflip", "keys", "make", user_id, f"--gnupg-home={home}")
+    found = re.search(r"[0-9A-F]{40}", made)
+    held(found is not None, "keys make prints a fingerprint")
+    assert found is not None
+    run("caflip", "keys", "export", "trusted.gpg", f"--gnupg-home={home}")
+    return found[0]
+
+
+def publish(old: Path, new: Path, home: str, fingerprint: str) -> None:
+    """Publish both versions."""
+    heading("Publish: cut into chunks, each stored once; sign")
     shutil.rmtree(SITE, ignore_errors=True)
-    Path(SITE).mkdir()
-    for name, built in (("old", old), ("new", new)):
-        image = os.path.relpath(built.image("ext4"))
-        store = f"--store={SITE}/default.castr"
-        run(caflip("make", "--verbose", f"{SITE}/{name}.caibx", image, store))
-
-    heading("Serve it by HTTP")
-    with served() as url:
-        extract = [f"{url}/new.caibx", DISK, "--in-place", *SLOT_B.options(), SLOT_A.seed()]
-        heading("Plan: where would each byte of slot B come from?")
-        run(caflip("extract", "--dry-run", *extract))
-        heading("Assemble the new state on slot B; most of it is in slot A already")
-        run(caflip("extract", "--verbose", *extract))
-        heading("Verify: read slot B back from the medium, then let e2fsck look")
-        run(caflip("verify", f"{SITE}/new.caibx", DISK, *SLOT_B.options()))
-        run(["e2fsck", "-f", "-n", f"{DISK}?offset={SLOT_B.offset}"])
-        heading("Again: there is nothing to fetch and nothing to write")
-        run(caflip("extract", "--verbose", *extract))
-
-    equal = holds(new.image("ext4"), SLOT_B) and holds(old.image("ext4"), SLOT_A)
-    heading(f"Done in {time.monotonic() - begin:.0f} s")
-    print(
-        f"Slot B is the new image, byte by byte, and slot A as it was: {'yes' if equal else 'NO'}"
-    )
-    return 0 if equal else 1
+    CHANNEL.mkdir(parents=True)
+    for version, image in (("1.0", old), ("2.0", new)):
+        what = ("--compatible=demo-device", f"--version={version}")
+        sign = (f"--gnupg-home={home}", f"--sign-with={fingerprint}")
+        run("caflip", "release", "make", str(CHANNEL), str(image), *what, *sign)
 
 
-def build(state: images.State) -> images.Built:
-    """Build one state of the small root file system, or find it built."""
-    return images.build(images.DEMO, state, FOLDER)
+def provision(channel: str) -> None:
+    """Make the disk with version 1 in slot A."""
+    heading("In the factory: a disk with two slots, version 1 into slot A")
+    shutil.rmtree("state", ignore_errors=True)
+    disk.make_disk()
+    disk.write_config(channel)
+    run("sfdisk", "--quiet", "--list", "-o", "Start,Size,Type,Name", str(disk.DISK))
+    say("")
+    run("grep", "-v", "^$", str(disk.CONFIG))
+    say("$ export CAFLIP_CONFIG=config.toml")
+    first = str(CHANNEL / "v1/release.json")
+    run("caflip", "install", first, "--slot=A", "--provision", "--running=none")
 
 
-def partition() -> None:
-    """Make the disk image and its partition table."""
-    Path(DISK).unlink(missing_ok=True)
-    with open(DISK, "wb") as file:
-        file.truncate(SLOT_B.offset + SLOT_B.length + MIB)
-    lines = ["label: gpt"]
-    for slot in (SLOT_A, SLOT_B):
-        lines.append(
-            f"start={slot.offset // MIB}MiB, size={slot.length // MIB}MiB, name={slot.name}"
-        )
-    images.run(
-        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", DISK], stdin="\n".join(lines)
-    )
+def update() -> None:
+    """Bring version 2 onto slot B, boot it and prove it good."""
+    heading("On the device, which runs from A: is there something new? What would it cost?")
+    run("caflip", "check", "--running=A")
+    say("")
+    run("caflip", "plan", "--running=A")
+
+    heading("Update slot B; most of it comes from slot A. The bootloader before and after:")
+    show_environment()
+    run("caflip", "update", "--running=A", "--verbose")
+    show_environment()
+
+    heading("Again before the reboot: nothing to do")
+    untouched(lambda: run("caflip", "update", "--running=A", status=NOTHING_TO_DO))
+
+    heading("Reboot (this script plays U-Boot's script; `make demo-vm` really boots)")
+    started = disk.boot()
+    say(started)
+    held("slot B starts" in started, "slot B starts")
+    run("caflip", "health", "--running=B")
+    run("caflip", "status", "--running=B")
+
+    heading("Again on the new system: nothing to do")
+    untouched(lambda: run("caflip", "update", "--running=B", status=NOTHING_TO_DO))
 
 
-def place(image: Path, slot: Slot) -> None:
-    """Write an image into a slot, as a factory does."""
-    command = ["dd", f"if={os.path.relpath(image)}", f"of={DISK}", "bs=1M", "conv=notrunc,sparse"]
-    run([*command, f"seek={slot.offset // MIB}", "status=none"])
+def refuse(url: str) -> None:
+    """Offer what must not be installed."""
+    heading("A release that somebody changed on the server, and one that is too old")
+    tampered = SITE / "tampered"
+    shutil.copytree(CHANNEL / "v2", tampered)
+    release = tampered / "release.json"
+    release.write_text(release.read_text().replace('"2.0"', '"6.6"'))
+    for place, code in (("tampered", "release.tampered"), ("stable/v1", "release.rollback")):
+        named = f"{url}/{place}/release.json"
+        untouched(partial(refused, named, code))
 
 
-def holds(image: Path, slot: Slot) -> bool:
-    """Whether a slot holds an image, byte by byte."""
-    with image.open("rb") as expected, open(DISK, "rb") as disk:
-        disk.seek(slot.offset)
-        while block := expected.read(MIB):
-            if disk.read(len(block)) != block:
-                return False
-    return True
+def refused(named: str, code: str) -> None:
+    """Try to install a release, which has to end with this code."""
+    line = last_line("caflip", "install", named, "--running=B", "--json", status=REFUSED)
+    held(json.loads(line)["code"] == code, f"it is refused with {code}")
 
 
-@contextmanager
-def served() -> Iterator[str]:
-    """Serve the site on a free port of the loopback interface; give its URL."""
-    command = caflip("serve", SITE, "--listen=127.0.0.1:0")
-    show(command)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as server:
-        assert server.stdout is not None
-        try:
-            url = server.stdout.readline().strip()
-            print(url)
-            yield url.rstrip("/")
-        finally:
-            server.terminate()
+def untouched(step: Callable[[], None]) -> None:
+    """Do a step and see that it does not write to the disk."""
+    before = disk.snapshot()
+    step()
+    held(disk.snapshot() == before, "the disk is as it was")
+    say(f"disk.img is as it was and was not written to; SHA-256 {before.sha256[:16]}...")
 
 
-def heading(text: str) -> None:
-    """Say what comes next."""
-    print(f"\n\033[1m== {text}\033[0m" if sys.stdout.isatty() else f"\n== {text}")
+def held(so: bool, what: str) -> None:
+    """See that something is so.
+
+    Raises:
+        Unexpected: it is not.
+    """
+    if not so:
+        raise Unexpected(f"it is not so that {what}")
 
 
-def show(command: Sequence[str]) -> None:
-    """Print a command as one would type it."""
-    words = list(command)
-    if words[: len(caflip())] == caflip():
-        words = ["caflip", *words[len(caflip()) :]]
-    print("$ " + " ".join(words), flush=True)
-
-
-def run(command: Sequence[str]) -> None:
-    """Print a command, run it with its output shown, and end the demonstration if it fails."""
-    show(command)
-    status = subprocess.call(command, env=environment())
-    if status != 0:
-        sys.exit(f"{command[0]} ended with status {status}")
-
-
-def environment() -> dict[str, str]:
-    """The environment of the programs: system folders on the path, our tree importable."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+def show_environment() -> None:
+    """Print what U-Boot goes by."""
+    if shutil.which("fw_printenv", path=environment()["PATH"]):
+        run("fw_printenv", "-c", str(disk.FW_ENV))
+    else:
+        run("caflip", "status", "--running=A")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -21,6 +22,7 @@ from boot.errors import (
     BootError,
     BootloaderMissing,
     BootSettingInvalid,
+    EnvironmentBusy,
     EnvironmentFault,
     EnvironmentInvalid,
 )
@@ -246,6 +248,30 @@ def test_a_block_device_is_read_and_written_from_its_end(tmp_path: Path) -> None
 
 
 # ---- one copy
+
+
+def test_whoever_may_not_take_roots_lock_takes_one_of_his_own_for_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, copy = tmp_path / "lock", tmp_path / "env"
+    copy.write_bytes(image({"a": "1"}))
+    configuration = config(tmp_path, f"{copy} 0 {SIZE:#x}")
+    real = os.open
+
+    def refuse(path: Path, *arguments: int) -> int:
+        if path == lock:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *arguments)
+
+    monkeypatch.setattr("os.open", refuse)
+    monkeypatch.setattr("boot.uboot_environment.LOCK_TIMEOUT_S", 0.0)
+    environment = StoredEnvironment.configured(configuration, lock=lock)
+    assert put(environment, {"a": "2"})
+    with configuration.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(EnvironmentBusy):
+            put(environment, {"a": "3"})
+    assert environment.read().variables == {"a": "2"}
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from boot.errors import BootError, EnvironmentBusy
 from fsprobe import ProbeError
 from images.errors import Bug, ImageError
 from tests.capabilities import require_loop_devices, require_tool
@@ -55,6 +56,19 @@ def test_each_class_has_its_exit_status(
         "exit_status": kind.exit_status,
     }
     assert caflip(*line, program="casync").status == 1
+
+
+BOOT_CLASSES: list[type[BootError]] = [BootError, *BootError.__subclasses__(), EnvironmentBusy]
+
+
+@pytest.mark.parametrize("kind", BOOT_CLASSES, ids=[kind.__name__ for kind in BOOT_CLASSES])
+def test_errors_of_the_bootloader_keep_code_status_and_hint(
+    kind: type[BootError], published: Published, caflip: Caflip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(kind("it went wrong"), monkeypatch)
+    done = caflip("extract", published.index, "out", "--json")
+    assert done.status == kind.exit_status
+    assert (done.last["code"], done.last["hint"]) == (kind.code, kind.default_hint)
 
 
 def test_a_superblock_that_cannot_be_believed_is_refused(
@@ -267,3 +281,18 @@ def test_a_device_is_sized_by_its_file_system_as_by_casync(tmp_path: Path, cafli
         assert caflip("make", tmp_path / "ours.caibx", device).text.strip() == theirs
     assert (tmp_path / "ours.caibx").read_bytes() == (tmp_path / "theirs.caibx").read_bytes()
     assert caflip("digest", "--json", image).last["length"] == 9 << 20
+
+
+def test_a_slot_is_vouched_for_only_if_it_is_named(caflip: Caflip) -> None:
+    for more in ([], ["--slot=A", "--no-activate"]):
+        assert caflip("install", "release.json", "--provision", *more).status == 64
+
+
+def test_what_is_missing_on_a_new_device_is_said_with_a_remedy(
+    caflip: Caflip, tmp_path: Path
+) -> None:
+    done = caflip("update", f"--config={tmp_path / 'config.toml'}")
+    assert (done.status, done.err.count("--config")) == (78, 1)
+    done = caflip("release", "show", tmp_path, f"--keyring={tmp_path / 'none.gpg'}")
+    assert done.status == 78
+    assert "caflip keys export" in done.err
