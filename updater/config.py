@@ -32,6 +32,7 @@ from updater.config_tables import (
     ChannelConfig,
     HealthConfig,
     HooksConfig,
+    MetricsConfig,
     Reboot,
     StateConfig,
     StoresConfig,
@@ -48,6 +49,7 @@ __all__ = [
     "Config",
     "HealthConfig",
     "HooksConfig",
+    "MetricsConfig",
     "Reboot",
     "StateConfig",
     "StoresConfig",
@@ -100,6 +102,7 @@ class Config:
     hooks: HooksConfig = field(default_factory=HooksConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     state: StateConfig = field(default_factory=StateConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     @property
     def boot_names(self) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ Devices are named by what stays when their content changes:
 | `PARTUUID=1a2b3c4d-02` | the second partition of the MBR with that signature |
 | `/dev/mmcblk0p2` | a device node, or a link to one |
 | `disk.img@1M+512M` | 512 MiB from byte 1 MiB on of a file, or of a whole disk |
+| `disk.img#PARTLABEL=root-a` | the partition of that name in the disk image, or on that disk |
 | `slot-a.img` | a whole file |
 
 `LABEL=` and `UUID=` are refused: they are in the file system, and both slots may hold the same one.

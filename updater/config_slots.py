@@ -131,6 +131,8 @@ def _overlap(one: DeviceName, other: DeviceName) -> bool:
     """Tell whether two texts mean the same bytes, as far as texts tell that."""
     if (one.by, one.value) != (other.by, other.value):
         return False
+    if one.inside is not None and other.inside is not None:
+        return one.inside == other.inside
     if one.by is not NamedBy.PATH or one.length is None or other.length is None:
         return True
     return one.offset < other.offset + other.length and other.offset < one.offset + one.length

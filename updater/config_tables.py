@@ -257,6 +257,22 @@ class StateConfig:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """What monitoring is told."""
+
+    file: Path | None = field(
+        default=None,
+        metadata=key(
+            kinds.path,
+            "Written after each update and health check, for node_exporter's textfile collector; "
+            "its folder has to be there.",
+            '"/var/lib/prometheus/node-exporter/caflip.prom"',
+            unset="none is written",
+        ),
+    )
+
+
 TABLES: Mapping[str, type] = MappingProxyType(
     {
         "channel": ChannelConfig,
@@ -266,6 +282,7 @@ TABLES: Mapping[str, type] = MappingProxyType(
         "hooks": HooksConfig,
         "health": HealthConfig,
         "state": StateConfig,
+        "metrics": MetricsConfig,
     }
 )
 """The tables whose keys are the fields of a record, by name."""

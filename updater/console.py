@@ -18,9 +18,8 @@ from contextlib import contextmanager
 
 from images.events import Progress, SourceFailed
 from updater import json_lines
-from updater.agent.events import AgentEvent, Noticed, StepBegan
+from updater.agent.events import AgentEvent, HookRan, Noticed, StepBegan
 from updater.bar import Bar, Throttle
-from updater.hooks import HookRan
 from updater.notify import Notifier
 from updater.signals import Interruption
 

@@ -5,6 +5,7 @@
     PARTUUID=...               of the GPT, or `1a2b3c4d-02` of an MBR
     /dev/mmcblk0p2             a device, under any name that udev gives it
     disk.img@1M+512M           a region of a file or of a whole disk
+    disk.img#PARTLABEL=root-b  a partition of the table in a file, or on one disk; PARTUUID= as well
     disk.img                   a whole file
 
 A file system's LABEL= and UUID= do not do: after an update both slots hold the same ones.
@@ -37,25 +38,28 @@ class DeviceName:
         value: the label, the UUID in lower case, or the path.
         offset: where the slot begins in it, in bytes.
         length: bytes of the slot, None for all from `offset` on.
+        inside: the partition of the table in it; None for all of it, or for the region.
     """
 
     by: NamedBy
     value: str
     offset: int = 0
     length: int | None = None
+    inside: DeviceName | None = None
 
     def __str__(self) -> str:
         text = self.value if self.by is NamedBy.PATH else f"{self.by.value}={self.value}"
         if self.length is not None:
             return f"{text}@{self.offset}+{self.length}"
-        return text
+        return text if self.inside is None else f"{text}#{self.inside}"
 
 
 _REGION = re.compile(r"(?P<path>.+)@(?P<offset>[0-9][0-9.KMGTPEB]*)\+(?P<length>[0-9][^@+]*)")
+_INSIDE = re.compile(r"(?P<path>.+?)#(?P<tag>(?:PART)?(?:LABEL|UUID))=(?P<value>.*)")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MBR_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{2}")
 _BY_CONTENT = ("LABEL", "UUID")
-_FORMS = "PARTLABEL=NAME, PARTUUID=UUID, /dev/NAME, or FILE@OFFSET+LENGTH"
+_FORMS = "PARTLABEL=NAME, PARTUUID=UUID, /dev/NAME, FILE@OFFSET+LENGTH, or FILE#PARTLABEL=NAME"
 
 MOST_LABEL = 36
 """Characters of a partition's name: 72 bytes of UTF-16 (UEFI specification 2.10, table 5.6)."""
@@ -79,6 +83,10 @@ def parse_device_name(text: str, folder: Path) -> DeviceName:
     for kind in _BY_CONTENT:
         if text.startswith(f"/dev/disk/by-{kind.lower()}/"):
             raise _by_content(text, kind)
+    inside = _INSIDE.fullmatch(text)
+    if inside is not None:
+        named = _tagged(text, inside["tag"], inside["value"])
+        return DeviceName(NamedBy.PATH, str(folder / inside["path"]), inside=named)
     region = _REGION.fullmatch(text)
     if region is None:
         return DeviceName(NamedBy.PATH, str(folder / text))

@@ -69,5 +69,13 @@ def machine_of(
 
 
 def target_of(args: argparse.Namespace, machine: Machine) -> SlotGroup:
-    """Return the slot to be filled: the one that is named, else the inactive one."""
-    return machine.target() if args.slot is None else machine.group(args.slot)
+    """Return the slot to be filled: the one that is named, else the inactive one.
+
+    Raises:
+        SlotMissing: there is none of that name.
+        SlotUnclear: which slot runs is not known, and nobody vouches for it.
+    """
+    files = all(slot.number is None for group in machine.groups for slot in group.slots.values())
+    if args.slot is None or not (machine.running or args.running or files):
+        return machine.target()
+    return machine.group(args.slot)

@@ -1,33 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a name in the configuration to a device on this system.
 
-sysfs lists the partitions and mostly tells their labels; the disk's own table tells the rest, and
-the links of udev what may not be read. A name that fits two partitions is refused, unless one of
-them is on the disk that the root is on: an installer's stick, or a copy of the image on a loop
-device, then changes nothing.
+`known_partitions` tells what the kernel has, and the links of udev what may not be read. A name
+that fits two partitions is refused, unless one of them is on the disk that the root is on: an
+installer's stick, or a copy of the image on a loop device, then changes nothing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fsprobe.device import Device
 from images.durable import os_errors
-from updater.block_devices import (
-    base_disks,
-    disk_of,
-    folder_of,
-    number_in,
-    sectors_in,
-)
+from updater.block_devices import base_disks, folder_of, sectors_in
 from updater.device_names import DeviceName, NamedBy
-from updater.errors import SlotMissing
+from updater.errors import ConfigInvalid, SlotMissing
 from updater.hotplug import until_found
-from updater.partitions import Partition, list_partitions
+from updater.known_partitions import KnownPartition, fits, known_partitions
+from updater.partitions import list_partitions
 from updater.slots import Slot
 from updater.system import Number, System
 from updater.usage import root_devices
@@ -37,20 +30,21 @@ BY_LINK = {
     NamedBy.PARTUUID: "/dev/disk/by-partuuid",
 }
 
-Table = Callable[[Path], tuple[Partition, ...]]
+SHOWN = 12
+"""Labels that a hint names; a phone's flash has eighty."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A partition as sysfs has it."""
+class _Place:
+    """Where a slot is.
 
-    number: Number
-    node: str
-    disk: Number
-    disk_node: str
-    place: int
-    label: str | None
-    uuid: str | None
+    Attributes:
+        length: bytes of a region; None for all of the file or device.
+    """
+
+    path: Path
+    offset: int = 0
+    length: int | None = None
 
 
 def find_slot(
@@ -70,135 +64,139 @@ def find_slot(
         system: where to look; None for this one.
 
     Raises:
-        SlotMissing: it is not there, fits two devices, or is shorter than its region.
+        SlotMissing: it is not there, or is shorter than its region.
+        ConfigInvalid: its name fits two partitions.
         NotAccessible, DeviceFault: it is there and cannot be opened.
     """
     system = system or System()
 
     def look() -> Slot | None:
-        path = _path_of(device, system)
-        return None if path is None else _slot(name, slot_class, device, path, system)
+        place = _place_of(device, system)
+        return None if place is None else _slot(name, slot_class, device, place, system)
 
     found = until_found(look, wait_s) if wait_s and _may_appear(device) else look()
     if found is None:
         after = f" after {wait_s:g} s" if wait_s and _may_appear(device) else ""
-        raise SlotMissing(f"slot {name}: there is no {device}{after}")
+        raise SlotMissing(
+            f"slot {name}: there is no {device}{after}", hint=_what_there_is(device, system)
+        )
     return found
 
 
 def numbers_of(device: DeviceName, system: System) -> tuple[Number, ...]:
-    """Return the numbers of the devices that a name fits, those of the root's disk alone if any.
+    """Return the numbers of the devices that a name fits, those of the root's disk alone if any."""
+    if device.by is NamedBy.PATH and device.inside is None:
+        node = system.node(device.value)
+        return () if node is None or node.number is None else (node.number,)
+    return tuple(item.number for item in _fitting(device, system))
+
+
+def _place_of(device: DeviceName, system: System) -> _Place | None:
+    """Return where a name leads; None while it leads nowhere.
 
     Raises:
-        SlotMissing: never for want of a device: nothing is returned then.
+        ConfigInvalid: it fits two partitions.
     """
     if device.by is NamedBy.PATH:
         node = system.node(device.value)
-        return () if node is None or node.number is None else (node.number,)
-    fits = [item for item in _partitions(system) if _fits(item, device)]
-    return tuple(item.number for item in _preferred(fits, system))
-
-
-def _path_of(device: DeviceName, system: System) -> Path | None:
-    """Return the node of a device or the path of a file; None while there is none.
-
-    Raises:
-        SlotMissing: there are two.
-    """
+        if node is None:
+            return None
+        if device.inside is None:
+            return _Place(Path(device.value), device.offset, device.length)
+        if node.number is None:
+            return _in_image(device, device.inside, system)
+    found = _fitting(device, system)
+    _refuse_two(device, [item.node for item in found])
+    if found:
+        node = system.node(found[0].node)
+        same = node is not None and node.number == found[0].number
+        return _Place(Path(found[0].node)) if same else None
     if device.by is NamedBy.PATH:
-        return Path(device.value) if system.node(device.value) is not None else None
-    fits = _preferred([item for item in _partitions(system) if _fits(item, device)], system)
-    if len(fits) > 1:
-        raise SlotMissing(
-            f"{device} fits {' and '.join(item.node for item in fits)}",
-            hint="give each partition a label of its own, or name them by PARTUUID=",
-        )
-    if fits:
-        node = system.node(fits[0].node)
-        return Path(fits[0].node) if node is not None and node.number == fits[0].number else None
+        return None
     # What may not be read, or is no partition of the kernel's: udev may know it.
     link = f"{BY_LINK[device.by]}/{_escaped(device.value)}"
-    return system.resolved(link) if system.node(link) is not None else None
+    return _Place(system.resolved(link)) if system.node(link) is not None else None
 
 
-def _preferred(fits: list[_Known], system: System) -> list[_Known]:
-    """Return those on the disk of the root, if there are any."""
-    if len(fits) < 2:
-        return fits
+def _in_image(device: DeviceName, inside: DeviceName, system: System) -> _Place | None:
+    """Return the region of an image file that its own table gives to a partition."""
+    with os_errors(device.value):
+        table = list_partitions(system.path(device.value))
+    found = [item for item in table if fits(inside, item.label, item.uuid)]
+    _refuse_two(device, [f"partition {item.number}" for item in found])
+    return _Place(Path(device.value), found[0].offset, found[0].length) if found else None
+
+
+def _refuse_two(device: DeviceName, found: Sequence[str]) -> None:
+    if len(found) > 1:
+        raise ConfigInvalid(
+            f"{device} fits {' and '.join(found)}",
+            hint="give each partition a label of its own, or name them by PARTUUID=",
+        )
+
+
+def _fitting(device: DeviceName, system: System) -> list[KnownPartition]:
+    """Return the partitions of the kernel that a name fits."""
+    if device.inside is not None:
+        node = system.node(device.value)
+        on_it = (item for item in known_partitions(system) if node and item.disk == node.number)
+        return [item for item in on_it if item.fits(device.inside)]
+    found = [item for item in known_partitions(system) if item.fits(device)]
+    if len(found) < 2:
+        return found
     disks: set[Number] = set()
     for number in root_devices(system):
         disks |= base_disks(number, system)
-    on_root = [item for item in fits if item.disk in disks]
-    return on_root or fits
+    return [item for item in found if item.disk in disks] or found
 
 
-def _fits(item: _Known, device: DeviceName) -> bool:
-    told = item.label if device.by is NamedBy.PARTLABEL else item.uuid
-    return told == device.value
+def _what_there_is(device: DeviceName, system: System) -> str | None:
+    """Return a hint with the names that would have fitted something; None where none would do."""
+    named = device.inside or device
+    node = system.node(device.value) if device.inside is not None else None
+    if named.by is NamedBy.PATH or (device.inside is not None and node is None):
+        return None
+    by_label = named.by is NamedBy.PARTLABEL
+    there: Iterable[str | None]
+    if node is not None and node.number is None:
+        with os_errors(device.value):
+            table = list_partitions(system.path(device.value))
+        there = (item.label if by_label else item.uuid for item in table)
+    else:
+        known = known_partitions(system)
+        on_it = (item for item in known if node is None or item.disk == node.number)
+        there = (item.label if by_label else item.uuid for item in on_it)
+    names = sorted({name for name in there if name})
+    if not names:
+        return f"no partition {'there' if node else 'here'} has a {named.by.value} that can be read"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"there are {', '.join(names[:SHOWN])}{more}"
 
 
-def _partitions(system: System) -> Iterator[_Known]:
-    """Yield all partitions that the kernel has."""
-    tables: dict[str, tuple[Partition, ...]] = {}
-    for name in system.names("/sys/class/block"):
-        folder = system.resolved(f"/sys/class/block/{name}")
-        place = system.text(folder / "partition")
-        number = number_in(folder, system)
-        if place is None or number is None or not place.isdigit():
-            continue
-        facts = _uevent(folder, system)
-        disk = disk_of(number, system)
-        parent = folder_of(disk, system)
-        disk_node = "/dev/" + (_uevent(parent, system).get("DEVNAME", "") if parent else "")
-        label, uuid = facts.get("PARTNAME"), facts.get("PARTUUID", "").lower() or None
-        if label is None or uuid is None:
-            for listed in _table(disk_node, tables, system):
-                if listed.number == int(place):
-                    label, uuid = label or listed.label, uuid or listed.uuid
-        node = "/dev/" + facts.get("DEVNAME", name)
-        yield _Known(number, node, disk, disk_node, int(place), label, uuid)
-
-
-def _table(
-    disk_node: str, tables: dict[str, tuple[Partition, ...]], system: System
-) -> tuple[Partition, ...]:
-    if disk_node not in tables:
-        tables[disk_node] = ()
-        with suppress(OSError):  # no medium in the reader, or not for us to read
-            tables[disk_node] = list_partitions(system.path(disk_node))
-    return tables[disk_node]
-
-
-def _uevent(folder: Path, system: System) -> dict[str, str]:
-    lines = (system.text(folder / "uevent") or "").splitlines()
-    return {name: value for name, _, value in (line.partition("=") for line in lines)}
-
-
-def _slot(name: str, slot_class: str, device: DeviceName, path: Path, system: System) -> Slot:
-    node = system.node(path)
+def _slot(name: str, slot_class: str, device: DeviceName, place: _Place, system: System) -> Slot:
+    path, node = place.path, system.node(place.path)
     if node is None:
         raise SlotMissing(f"slot {name}: {device} went away")
     with os_errors(f"slot {name}: {path}"):
         whole, sector_size = _measured(path, node.number, system)
-    region = device.length is not None
-    length = whole if device.length is None else device.length
-    if device.offset + length > whole or length == 0:
+    region = place.length is not None
+    length = whole if place.length is None else place.length
+    if place.offset + length > whole or length == 0:
         raise SlotMissing(f"slot {name}: {path} has {whole} bytes, too few for {device}")
-    if device.offset % sector_size or (length % sector_size and region):
+    if place.offset % sector_size or (length % sector_size and region):
         raise SlotMissing(
             f"slot {name}: {device} does not begin or end with a sector of {sector_size} bytes"
         )
-    read_only = _is_read_only(path, node.number, system)
     return Slot(
         name,
         slot_class,
         path,
-        device.offset,
+        place.offset,
         length,
         is_region=region,
         number=node.number,
         sector_size=sector_size,
-        read_only=read_only,
+        read_only=_is_read_only(path, node.number, system),
     )
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 
 from images.events import Progress, SourceFailed
-from updater.agent.events import AgentEvent, Noticed, StepBegan
-from updater.hooks import HookRan
+from updater.agent.events import AgentEvent, HookRan, Noticed, StepBegan
 from updater.plain import to_plain
 
 _NAMES: dict[type, str] = {

@@ -95,8 +95,8 @@ class Lock:
         try:
             with suppress(OSError):
                 os.ftruncate(self._fd, 0)
-            # A child that was forked and executes nothing has the descriptor still, and would keep
-            # the lock of which it knows nothing: closing ours does not end it, this does (flock(2)).
+            # A child that was forked and executes nothing still has the descriptor: closing ours
+            # would not end the lock then, and this does (flock(2)).
             fcntl.flock(self._fd, fcntl.LOCK_UN)
         finally:
             os.close(self._fd)

@@ -14,7 +14,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
 
 from updater.errors import NoNetwork
 
@@ -46,24 +47,26 @@ def wait_for_route(host: str, wait_s: float, *, lookup: Lookup | None = None) ->
     Raises:
         NoNetwork: there was none until the deadline.
     """
-    if is_local(host):
+    if is_local(host) or _reachable(host):
         return True
     deadline_s = time.monotonic() + wait_s
-    look_up = lookup or resolve
-    if _reachable(host, look_up, wait_s):
-        return True
     events = _route_events()
     if events is None:
         return False
-    with events:
+    with events, _Lookup(host, lookup or resolve) as looked_up:
         # Whatever came between the first look and the start of listening is seen now.
-        while not _reachable(host, look_up, deadline_s - time.monotonic()):
+        while not _reachable(host) and not any(map(has_route, looked_up.addresses)):
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 raise NoNetwork(f"there was no route to {host} for {wait_s:g} s")
             pause_s = left_s if _address(host) else min(left_s, RESOLVE_AGAIN_S)
-            if select.select([events.fileno()], [], [], pause_s)[0]:
+            ready = select.select([events.fileno(), looked_up], [], [], pause_s)[0]
+            if looked_up in ready:
+                looked_up.take()  # and if it found nothing, not at once again
+                continue
+            if ready:
                 _drain(events)
+            looked_up.again()
     return True
 
 
@@ -97,23 +100,59 @@ def resolve(name: str) -> list[str]:
     return list(dict.fromkeys(str(item[4][0]) for item in found))
 
 
-def _reachable(host: str, lookup: Lookup, left_s: float) -> bool:
+def _reachable(host: str) -> bool:
+    """Tell whether there is a route, as far as that can be told without looking a name up."""
     address = _address(host)
-    if address is not None:
-        return has_route(address)
-    if any(map(has_route, DEFAULTS)):
-        return True  # whether the name can be looked up is the fetch's affair
-    # A server of the local network, with a name: the resolver is there too, or in a file.
-    return any(map(has_route, _looked_up(host, lookup, left_s)))
+    # With a default route, whether the name can be looked up is the fetch's affair.
+    return any(map(has_route, DEFAULTS if address is None else (address,)))
 
 
-def _looked_up(host: str, lookup: Lookup, left_s: float) -> list[str]:
-    """Look a name up, but no longer than there is time: the resolver knows no deadline."""
-    found: list[str] = []
-    thread = threading.Thread(target=lambda: found.extend(lookup(host)), daemon=True)
-    thread.start()
-    thread.join(max(0.0, left_s))
-    return list(found)
+class _Lookup:
+    """Looks a name up beside the wait for events: a resolver knows no deadline, and may hang.
+
+    It is for a server of the local network, to which no default route is needed: the resolver is
+    there too, or in a file.
+
+    Attributes:
+        addresses: what was found last; none of a literal address.
+    """
+
+    def __init__(self, host: str, lookup: Lookup) -> None:
+        self.addresses: list[str] = []
+        self._host = host
+        self._lookup = lookup
+        self._running = False
+        self._told, self._tell = socket.socketpair()
+
+    def __enter__(self) -> Self:
+        self.again()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._told.close()
+        self._tell.close()
+
+    def fileno(self) -> int:
+        """Return what can be read from when a lookup has ended, for select(2)."""
+        return self._told.fileno()
+
+    def take(self) -> None:
+        """Note that a lookup has ended."""
+        self._told.recv(1)
+        self._running = False
+
+    def again(self) -> None:
+        """Begin a lookup, unless one runs."""
+        if not self._running and _address(self._host) is None:
+            self._running = True
+            threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.addresses = self._lookup(self._host)
+        finally:
+            with suppress(OSError):  # nobody waits any more
+                self._tell.send(b"\0")
 
 
 def _address(host: str) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from boot.bootloader import BootState
 from updater.slots import Slot, SlotGroup
-from updater.system import Number, System
+from updater.system import Node, Number, System
 
 SECTOR = 512
 MIB = 1 << 20
@@ -22,11 +22,12 @@ class FakeMachine:
     numbers: dict[str, Number] = field(default_factory=dict)
     mount_lines: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
+    loops: dict[str, Node] = field(default_factory=dict)
 
     def system(self) -> System:
         self.write("proc/self/mountinfo", "\n".join(self.mount_lines))
         nodes = {f"/dev/{name}": number for name, number in self.numbers.items()}
-        return System(self.root, nodes, frozenset(self.held))
+        return System(self.root, nodes, frozenset(self.held), self.loops)
 
     def write(self, name: str, text: str | int) -> None:
         path = self.root / name
@@ -141,7 +142,6 @@ class FakeBootloader:
     told: str | None = None
     kind: str = "fake"
     counts: bool = True
-    counts = True
     slots: tuple[str, ...] = ("A", "B")
 
     def running(self) -> str | None:

@@ -250,6 +250,16 @@ def test_regions_of_one_image_are_slots_unless_they_overlap() -> None:
         assert "same device" in str(refused(text.replace("PARTLABEL=root-b", other)))
 
 
+def test_partitions_of_one_image_are_slots_unless_they_are_the_same() -> None:
+    text = LEAST.replace("PARTLABEL=root-a", "disk.img#PARTLABEL=root-a")
+    apart = text.replace('"PARTLABEL=root-b', '"disk.img#PARTLABEL=root-b')
+    assert [str(slot.device) for slot in parsed(apart).slots] == [
+        f"/etc/caflip/disk.img#PARTLABEL=root-{letter}" for letter in "ab"
+    ]
+    for other in ("disk.img#PARTLABEL=root-a", "disk.img"):
+        assert "same device" in str(refused(text.replace("PARTLABEL=root-b", other)))
+
+
 def test_groups_of_several_classes() -> None:
     more = "".join(
         slot.replace(f'name = "{name}"', f'name = "{name}-boot"').replace("root-", "boot-")
@@ -293,7 +303,7 @@ TABLE_NAMES = [None, "slot", "bootloader", *TABLES]
     st.sampled_from(["1", '"x"', "[]", "{ a = 1 }", "true"]),
 )
 def test_no_unknown_key_passes(table: str | None, key: str, value: str) -> None:
-    known = set(tomllib.loads(FULL)) | {"variant"}
+    known = {*tomllib.loads(FULL), *TABLES, "variant"}
     if table is not None:
         record = SlotConfig if table == "slot" else TABLES.get(table)
         known = {"kind", "environment"} if record is None else set(keys_of(record))

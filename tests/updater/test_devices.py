@@ -28,7 +28,7 @@ from tests.updater.fake_system import MIB, FakeMachine, usual
 from updater import hotplug
 from updater.device_names import DeviceName, parse_device_name
 from updater.devices import find_slot, numbers_of
-from updater.errors import SlotActive, SlotMissing
+from updater.errors import ConfigInvalid, SlotActive, SlotMissing
 from updater.slots import Slot, refuse_active
 from updater.system import System
 
@@ -85,10 +85,10 @@ def test_a_node_of_another_number_is_not_the_partition(machine: FakeMachine) -> 
 def test_one_label_on_two_partitions_is_refused_and_both_are_named(machine: FakeMachine) -> None:
     machine.disk("sda", 8)
     machine.partition("sda", 1, MIB, MIB, "root-b")
-    with pytest.raises(SlotMissing, match="PARTLABEL=root-b fits /dev/sda1 and /dev/vda3"):
+    with pytest.raises(ConfigInvalid, match="PARTLABEL=root-b fits /dev/sda1 and /dev/vda3"):
         found(machine, "PARTLABEL=root-b")
     machine.partition("vda", 5, 900 * MIB, MIB, "data")
-    with pytest.raises(SlotMissing, match="fits /dev/vda4 and /dev/vda5"):
+    with pytest.raises(ConfigInvalid, match="fits /dev/vda4 and /dev/vda5"):
         found(machine, "PARTLABEL=data")
 
 
@@ -100,7 +100,7 @@ def test_the_disk_of_the_running_root_decides(machine: FakeMachine) -> None:
     assert found(machine, "PARTLABEL=root-b").path == Path("/dev/vda3")
     assert numbers_of(name("PARTLABEL=root-b"), machine.system()) == (machine.numbers["vda3"],)
     machine.partition("vda", 5, 900 * MIB, MIB, "root-b")
-    with pytest.raises(SlotMissing, match="/dev/vda3 and /dev/vda5"):
+    with pytest.raises(ConfigInvalid, match="/dev/vda3 and /dev/vda5"):
         found(machine, "PARTLABEL=root-b")
 
 
@@ -123,6 +123,79 @@ def test_a_file_is_a_slot_and_so_is_a_region_of_one(tmp_path: Path) -> None:
     image.write_bytes(b"")
     with pytest.raises(SlotMissing, match="has 0 bytes"):
         find_slot("x", "rootfs", name(str(image)))
+
+
+def test_what_is_missing_is_told_with_what_there_is(machine: FakeMachine) -> None:
+    with pytest.raises(SlotMissing) as caught:
+        found(machine, "PARTLABEL=root-c")
+    assert caught.value.hint == "there are boot, data, root-a, root-b"
+    with pytest.raises(SlotMissing) as caught:
+        found(machine, "PARTUUID=12345678-01")
+    assert caught.value.hint == "there are aaaaaaaa-0000-0000-0000-000000000001"
+    machine.disk("sda", 8)
+    for place in range(1, 13):
+        machine.partition("sda", place, place * MIB, MIB, f"x{place:02}")
+    with pytest.raises(SlotMissing) as caught:
+        found(machine, "PARTLABEL=root-c")
+    assert str(caught.value.hint).endswith(
+        ", root-b, x01, x02, x03, x04, x05, x06, x07, x08 and 4 more"
+    )
+
+
+def test_where_no_partition_has_a_name_that_is_told(tmp_path: Path) -> None:
+    machine = FakeMachine(tmp_path)
+    machine.disk("vda", 254)
+    machine.partition("vda", 1, MIB, MIB)
+    with pytest.raises(SlotMissing) as caught:
+        found(machine, "PARTLABEL=root-c")
+    assert caught.value.hint == "no partition here has a PARTLABEL that can be read"
+
+
+def test_a_partition_of_one_disk_alone(machine: FakeMachine) -> None:
+    machine.disk("sda", 8)
+    machine.partition("sda", 1, MIB, MIB, "root-b")
+    assert found(machine, "/dev/sda#PARTLABEL=root-b").path == Path("/dev/sda1")
+    assert found(machine, "/dev/vda#PARTLABEL=root-b").path == Path("/dev/vda3")
+    assert numbers_of(name("/dev/sda#PARTLABEL=root-b"), machine.system()) == (
+        machine.numbers["sda1"],
+    )
+    with pytest.raises(SlotMissing) as caught:
+        found(machine, "/dev/sda#PARTLABEL=root-a")
+    assert caught.value.hint == "there are root-b"
+    machine.partition("sda", 2, 2 * MIB, MIB, "root-b")
+    with pytest.raises(ConfigInvalid, match="fits /dev/sda1 and /dev/sda2"):
+        found(machine, "/dev/sda#PARTLABEL=root-b")
+
+
+def test_a_partition_in_a_disk_image_is_a_region_of_it(tmp_path: Path) -> None:
+    require_tool("sfdisk")
+    image = make_disk(tmp_path / "disk.img", GPT)
+    expected = Slot("x", "rootfs", image, 13 * MIB, 8 * MIB, is_region=True)
+    for text in (f"PARTLABEL={LABEL_B}", f"PARTUUID={UUID_B.upper()}"):
+        assert find_slot("x", "rootfs", name(f"{image}#{text}")) == expected
+    with pytest.raises(SlotMissing, match=r"there is no .*#PARTLABEL=root-c$") as caught:
+        find_slot("x", "rootfs", name(f"{image}#PARTLABEL=root-c"))
+    assert caught.value.hint == f"there are first, {LABEL_A}, {LABEL_B}"
+    for data, hint in ((b"", "no partition there has"), (None, "compare the configuration")):
+        image.unlink() if data is None else image.write_bytes(data)
+        with pytest.raises(SlotMissing) as caught:
+            find_slot("x", "rootfs", name(f"{image}#PARTLABEL={LABEL_B}"))
+        assert str(caught.value.hint).startswith(hint)
+
+
+def test_a_label_that_stands_twice_in_an_image_is_refused(tmp_path: Path) -> None:
+    require_tool("sfdisk")
+    image = make_disk(tmp_path / "disk.img", GPT.replace(LABEL_A, LABEL_B))
+    with pytest.raises(ConfigInvalid, match=r"fits partition 2 and partition 3$"):
+        find_slot("x", "rootfs", name(f"{image}#PARTLABEL={LABEL_B}"))
+
+
+def test_an_image_that_ends_within_the_partition_is_refused(tmp_path: Path) -> None:
+    require_tool("sfdisk")
+    image = make_disk(tmp_path / "disk.img", GPT)
+    os.truncate(image, 20 * MIB)
+    with pytest.raises(SlotMissing, match="too few for"):
+        find_slot("x", "rootfs", name(f"{image}#PARTLABEL={LABEL_B}"))
 
 
 # On this machine.
@@ -156,7 +229,7 @@ def test_a_copy_of_the_disk_makes_labels_and_uuids_ambiguous(disk: Path, tmp_pat
     copy = shutil.copy(tmp_path / "disk.img", tmp_path / "copy.img")
     with partitioned(Path(copy)) as second:
         for text in (f"PARTLABEL={LABEL_B}", f"PARTUUID={UUID_B}"):
-            with pytest.raises(SlotMissing) as caught:
+            with pytest.raises(ConfigInvalid) as caught:
                 real(text)
             assert f"{disk}p3" in str(caught.value)
             assert f"{second}p3" in str(caught.value)
@@ -173,6 +246,10 @@ def test_a_mounted_partition_refuses_its_disk_and_its_region(disk: Path, tmp_pat
                 refuse_active(real(text))
         refuse_active(b)
         refuse_active(real(f"{tmp_path}/disk.img@13M+8M"))
+        refuse_active(real(f"{tmp_path}/disk.img#PARTLABEL={LABEL_B}"))
+        with pytest.raises(SlotActive):
+            refuse_active(real(f"{tmp_path}/disk.img#PARTLABEL={LABEL_A}"))
+        assert real(f"{disk}#PARTLABEL={LABEL_B}").path == b.path
 
 
 @pytest.mark.root

@@ -92,6 +92,43 @@ def test_a_program_that_is_called_does_not_keep_it(tmp_path: Path) -> None:
         child.wait(timeout=DEADLINE_S)
 
 
+FORK = """
+import os, sys
+from pathlib import Path
+from updater.errors import Locked
+from updater.lock import Lock
+
+folder = Path(sys.argv[1])
+reading, writing = os.pipe()
+with Lock(folder, "one"):
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    try:
+        with Lock(folder, "two"):
+            print("taken")
+    except Locked:
+        print("held")
+with Lock(folder, "two"):
+    print("free")
+os.close(writing)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_child_that_was_forked_does_not_keep_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, tmp_path],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=DEADLINE_S,
+    )
+    assert done.stdout == "held\nfree\n", done.stderr
+
+
 def test_somebody_may_wait_for_its_turn(tmp_path: Path) -> None:
     import threading
 

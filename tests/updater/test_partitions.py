@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import builtins
 import json
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,30 @@ def test_a_gpt_needs_no_pyparted(gpt: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     assert len(list_partitions(gpt)) == 3
+
+
+def test_a_first_table_whose_header_was_changed_is_not_believed(gpt: Path) -> None:
+    before = list_partitions(gpt)
+    data = bytearray(gpt.read_bytes())
+    count, size = struct.unpack_from("<II", data, 512 + 80)
+    data[1024 + size + 56 : 1024 + size + 58] = b"X\0"  # the label; its own checksum is right
+    struct.pack_into("<I", data, 512 + 88, zlib.crc32(data[1024 : 1024 + count * size]))
+    gpt.write_bytes(data)
+    assert list_partitions(gpt) == before
+
+
+@pytest.mark.parametrize(("first", "last"), [(2048, 2047), (1 << 63, 1), (0, 2047)])
+def test_an_entry_of_no_sense_is_left_out_though_its_checksums_are_right(
+    first: int, last: int, gpt: Path
+) -> None:
+    data = bytearray(gpt.read_bytes())
+    count, size = struct.unpack_from("<II", data, 512 + 80)
+    struct.pack_into("<QQ", data, 1024 + size + 32, first, last)
+    struct.pack_into("<I", data, 512 + 88, zlib.crc32(data[1024 : 1024 + count * size]))
+    struct.pack_into("<I", data, 512 + 16, 0)
+    struct.pack_into("<I", data, 512 + 16, zlib.crc32(data[512 : 512 + 92]))
+    gpt.write_bytes(data)
+    assert [each.number for each in list_partitions(gpt)] == [1, 3]
 
 
 def test_what_has_no_table_has_no_partitions(tmp_path: Path) -> None:

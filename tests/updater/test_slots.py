@@ -16,8 +16,9 @@ from tests.loops import loop_device, mounted, run
 from tests.updater.fake_system import MIB, FakeMachine, groups, usual
 from updater.device_names import DeviceName, NamedBy
 from updater.devices import find_slot
-from updater.errors import SlotActive
+from updater.errors import SlotActive, SlotMissing
 from updater.slots import Slot, SlotGroup, refuse_active
+from updater.system import Node, System
 
 
 @pytest.fixture
@@ -194,6 +195,37 @@ def test_a_loop_device_whose_file_is_gone_is_no_reason_to_fail(machine: FakeMach
     assert not is_refused(machine, machine.slot("b", "vda3"))
 
 
+def test_what_a_loop_device_shows_is_asked_of_the_kernel_and_not_of_a_path(
+    machine: FakeMachine,
+) -> None:
+    def file(name: str) -> Slot:
+        machine.write(name, "x" * 4096)
+        return Slot("x", "rootfs", Path("/", name), 0, 4096)
+
+    open_one, named_so, other = file("a.img"), file("b.img"), file("c.img")
+    machine.mount(machine.loop(0, "/b.img"), "/mnt")
+    found = machine.system().node("/a.img")
+    assert found is not None
+    machine.loops["loop0"] = found
+    assert is_refused(machine, open_one)
+    assert is_refused(machine, named_so), "in doubt both are in use"
+    assert not is_refused(machine, other)
+
+
+def test_a_loop_device_over_a_device_whose_path_leads_nowhere(machine: FakeMachine) -> None:
+    machine.mount(machine.loop(0, "/gone"), "/mnt")
+    assert not is_refused(machine, machine.slot("b", "vda3"))
+    machine.loops["loop0"] = Node(machine.numbers["vda3"], (0, 0), 0)
+    assert is_refused(machine, machine.slot("b", "vda3"))
+
+
+def test_a_read_only_slot_is_not_written_and_what_runs_is_said_first(machine: FakeMachine) -> None:
+    a, b = (replace(group.slots["rootfs"], read_only=True) for group in groups(machine))
+    with pytest.raises(SlotMissing, match=r"slot b \(/dev/vda3\) is read-only"):
+        refuse_active(b, None, machine.system())
+    assert is_refused(machine, a)
+
+
 def test_tables_that_make_no_sense_are_passed_over(machine: FakeMachine) -> None:
     machine.mount_lines += ["", "x", "1 2 3 4 5 6 - ext4 y z", "a b c:d e f g - h i"]
     machine.write("proc/swaps", "Filename\n\n/dev/nothing")
@@ -274,6 +306,48 @@ def test_a_file_is_refused_while_a_loop_device_over_it_is_mounted(
         for path in (image, hard_link):
             with pytest.raises(SlotActive):
                 refuse_active(real(path))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("instead", [False, True])
+def test_a_mounted_file_is_refused_when_the_name_it_was_attached_by_is_gone(
+    instead: bool, disk: Path, tmp_path: Path
+) -> None:
+    run("mkfs.ext4", "-q", disk)
+    image, hard_link = tmp_path / "disk.img", tmp_path / "same.img"
+    hard_link.hardlink_to(image)
+    image.unlink()
+    if instead:
+        image.write_bytes(bytes(MIB))
+    with mounted(disk, tmp_path / "mnt"), pytest.raises(SlotActive):
+        refuse_active(real(hard_link))
+    refuse_active(real(hard_link))
+
+
+@pytest.mark.root
+def test_the_kernel_tells_what_a_loop_device_shows(disk: Path, tmp_path: Path) -> None:
+    found = (tmp_path / "disk.img").stat()
+    told = System().loop_node(disk.name)
+    assert told is not None
+    assert (told.number, told.file) == (None, (found.st_dev, found.st_ino))
+    with loop_device(disk) as over:
+        told = System().loop_node(over.name)
+        assert told is not None
+        number = os.stat(disk).st_rdev
+        assert told.number == (os.major(number), os.minor(number))
+    assert System().loop_node("null") is None
+    assert System().loop_node("nothing") is None
+
+
+@pytest.mark.root
+def test_a_device_that_the_kernel_has_read_only_is_refused(disk: Path) -> None:
+    require_tool("blockdev")
+    run("blockdev", "--setro", disk)
+    slot = real(disk)  # it can still be a seed
+    with pytest.raises(SlotMissing, match="is read-only"):
+        refuse_active(slot)
+    run("blockdev", "--setrw", disk)
+    refuse_active(real(disk))
 
 
 @pytest.mark.root

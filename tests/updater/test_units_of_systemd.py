@@ -106,6 +106,7 @@ def test_block_devices_firmware_and_boot_folders_stay_writable(name: str) -> Non
     closing = {"PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock"}
     closing |= {"ProtectKernelTunables", "CapabilityBoundingSet", "PrivateUsers", "User"}
     assert not closing & service.keys()
+    assert not {"StateDirectory", "CacheDirectory"} & service.keys(), "/var may be read-only"
     if "ProtectSystem" in service:
         assert service["ProtectSystem"] != "strict", "the state may be anywhere"
         assert {"-/boot", "-/efi"} <= set(service["ReadWritePaths"].split())

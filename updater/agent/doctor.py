@@ -38,6 +38,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     (storage.STATE, storage.check_place),
     (storage.STATE, storage.check_copies),
     (storage.CACHE, storage.check_cache),
+    (storage.METRICS, storage.check_metrics),
     ("gpg", trust.check_gpg),
     (trust.KEYS, trust.check_keys),
     (trust.CLOCK, trust.check_clock),

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from images.events import Event
-from updater.hooks import HookRan
 
 
 class Step(enum.Enum):
@@ -55,6 +54,26 @@ class Noticed:
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookRan:
+    """A hook was called.
+
+    Attributes:
+        name: `before`, `after` or `failed`.
+        status: see `processes.Finished`.
+        output: the end of what it printed.
+        dropped: bytes that it printed before those.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    status: int
+    seconds: float
+    timed_out: bool
+    output: str
+    dropped: int = 0
 
 
 AgentEvent: TypeAlias = Event | StepBegan | Noticed | HookRan

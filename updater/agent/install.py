@@ -376,6 +376,7 @@ def _facts(target: SlotGroup, candidate: Candidate) -> HookFacts:
         sequence=candidate.sequence,
         slot=target.boot,
         devices={name: slot.path for name, slot in target.slots.items()},
+        offsets={name: slot.offset for name, slot in target.slots.items()},
     )
 
 

@@ -70,6 +70,10 @@ class Machine:
         """
         self.state = self.files.save(state, self.now())
 
+    def remember_twice(self) -> None:
+        """Bring the state into the other copy, too: sequence and keys must not hang on one."""
+        self.remember(self.state)
+
     def remember_slot(self, group: SlotGroup, record: SlotRecord, what: str) -> None:
         """Bring a new record of a slot to the medium, with a line of history."""
         entry = Entry(self.now(), what, group.boot, record.version, record.last_error)

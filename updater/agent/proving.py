@@ -67,6 +67,7 @@ def prove(machine: Machine, check: Callable[[], Health]) -> ProofReport:
         if machine.record(running).content is Content.ACTIVE:
             # Marked good, and cut off before it was remembered.
             machine.remember(machine.state.proved(running.boot, machine.now()))
+            machine.remember_twice()
         verdict = Verdict.ALREADY_GOOD if fallen is None else Verdict.FELL_BACK
         return ProofReport(verdict, running.boot, fallen)
     machine.sink(StepBegan(Step.PROVE, running.boot))
@@ -104,6 +105,7 @@ def mark_good(machine: Machine) -> str:
         state = machine.state.proved(running.boot, machine.now())
         machine.state = state
         machine.remember_slot(running, state.slot(running.boot), "proved good")
+        machine.remember_twice()
     return running.boot
 
 
@@ -180,6 +182,7 @@ def vouch_for(machine: Machine, group: SlotGroup, candidate: Candidate) -> None:
     machine.sink(StepBegan(Step.MARK_GOOD, group.boot))
     machine.state = machine.state.proved(group.boot, machine.now())
     machine.remember_slot(group, machine.state.slot(group.boot), "provisioned")
+    machine.remember_twice()
     machine.bootloader.mark_good(group.boot)
 
 

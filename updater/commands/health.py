@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 
+from updater.agent.measuring import measured
 from updater.agent.proving import ProofReport, prove
 from updater.agent.reboot import reboot_after_failure
 from updater.console import Console
@@ -29,7 +30,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with machine_of(args, console) as machine:
         config = machine.config.health
         try:
-            report = prove(machine, lambda: check_health(config, alive=console.notifier.alive))
+            with measured(machine, console.verb):
+                report = prove(machine, lambda: check_health(config, alive=console.notifier.alive))
         except Unhealthy:
             reboot_after_failure(machine)
             raise

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -30,7 +31,7 @@ class Published:
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
     require_tool("gpg", "mkfs.ext4", "fw_setenv")
     folder = tmp_path_factory.mktemp("published")
 
@@ -43,7 +44,11 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     for number, image in images.items():
         hold = ("--hold",) if number == 3 else ()
         releases[number] = site.publish(caflip, image, f"{number}.0", *hold)
-    return Published(site, images, releases)
+    yield Published(site, images, releases)
+    # What tests signed with gpg itself left an agent behind.
+    subprocess.run(
+        ["gpgconf", "--homedir", site.home, "--kill", "gpg-agent"], check=True, timeout=30
+    )
 
 
 MakeDevice: TypeAlias = Callable[..., Device]

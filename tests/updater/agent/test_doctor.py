@@ -252,7 +252,7 @@ def test_a_device_without_gpg_is_told_so(device: Device, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(empty))
     told = ask(device, "--online")
     assert told.status == 78
-    assert told.has("problem", "gpg", "gpg: No such file")
+    assert told.has("problem", "gpg", "No such file")
     assert told.has("ok", "state", "can be believed")
 
 
@@ -383,6 +383,14 @@ def test_a_cache_that_cannot_be_made_is_a_problem(device: Device) -> None:
 def test_a_cache_is_told_with_its_room(device: Device) -> None:
     add(device, '[stores]\ncache = "cache"\n')
     assert ask(device).has("ok", "cache", "are free for")
+
+
+def test_metrics_without_a_folder_are_a_warning(device: Device) -> None:
+    add(device, '[metrics]\nfile = "none/caflip.prom"\n')
+    told = ask(device)
+    assert (told.status, told.levels("metrics")) == (0, {"warning"})
+    (device.folder / "none").mkdir()
+    assert ask(device).levels("metrics") == {"ok"}
 
 
 HOOKS = ["before", "after", "failed"]

@@ -86,6 +86,7 @@ def test_one_damaged_copy_of_the_state_is_told_of_and_mended(
 ) -> None:
     for name in copies:
         (device.folder / "state" / name).write_bytes(b"{}")
+    assert device.must("status", "--json").last["highest_sequence"] == 1
     done = device.must("update", "--json")
     assert "state.damaged" in [e.get("code") for e in done.lines]
     device.boot()

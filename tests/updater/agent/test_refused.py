@@ -123,6 +123,22 @@ def test_an_index_of_another_release_is_refused(
     _refused(device, "release.index-mismatch", lambda: device.run("update", location, "--json"))
 
 
+def test_a_slot_that_is_not_what_the_release_says_is_not_activated(
+    device: Device, own_channel: Site, published: Published
+) -> None:
+    path = own_channel.folder / "v2/release.json"
+    uuid = b"ca5f11b0-0000-4000-8000-000000000002"
+    other = b"ca5f11b0-0000-4000-8000-00000000000f"
+    data = path.read_bytes()
+    assert uuid in data
+    path.write_bytes(data.replace(uuid, other))
+    _sign(own_channel, path)
+    done = device.run("update", own_channel.folder, "--json")
+    assert (done.status, done.last["code"]) == (65, "release.image-mismatch")
+    assert device.holds("B", published.images[2])
+    assert device.boot_state().next == "A"
+
+
 def test_an_older_release_is_refused_also_by_hand(device: Device, published: Published) -> None:
     device.must("update")
     device.boot()

@@ -19,6 +19,7 @@ from updater.usage import Mount, devices_of, mount_of, mounts
 
 STATE = "state"
 CACHE = "cache"
+METRICS = "metrics"
 
 LEAST_ROOM = 2 * MAX_LENGTH
 """Two copies of the state, each as long as it may be."""
@@ -91,6 +92,18 @@ def check_cache(patient: Patient) -> Iterator[Finding]:
             yield warning(CACHE, text, "make room: chunks that do not fit are fetched again")
         else:
             yield ok(CACHE, text)
+
+
+def check_metrics(patient: Patient) -> Iterator[Finding]:
+    """See that the file of metrics can be replaced."""
+    path = patient.config.metrics.file
+    if path is None:
+        return
+    folder = patient.system.path(path.parent)
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        yield ok(METRICS, f"{path} can be written")
+    else:
+        yield warning(METRICS, f"{path.parent} cannot be written", "make the folder, in the image")
 
 
 def copies_in(folder: Path) -> tuple[Path, Path]:
