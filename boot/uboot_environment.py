@@ -110,7 +110,7 @@ class StoredEnvironment:
         lock: Path | None = LOCK,
         image_lock: Path | None = None,
     ) -> None:
-        """Args: `image_lock` is taken for disk images by users who may not take `lock`."""
+        """Args: `image_lock` is taken where `lock` cannot be: see `_opened_lock`."""
         self._copies = tuple(copies)
         self._lock = lock
         self._image_lock = image_lock
@@ -273,10 +273,13 @@ class StoredEnvironment:
         with os_errors(lock):
             try:
                 return os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            except PermissionError:
-                # Root's, as a rule. Images of other users are not for root's fw_setenv.
+            except (PermissionError, FileNotFoundError) as error:
+                # Root's, as a rule. Images of other users are not for root's fw_setenv. Where
+                # there is no folder for it, fw_setenv goes on without a lock, and so do we
+                # as far as it is concerned.
                 images = all(copy.location.device.is_file() for copy in self._copies)
-                if self._image_lock is None or not images:
+                nowhere = isinstance(error, FileNotFoundError)
+                if self._image_lock is None or not (images or nowhere):
                     raise
                 return os.open(self._image_lock, os.O_RDONLY | os.O_CLOEXEC)
 

@@ -274,6 +274,15 @@ def test_whoever_may_not_take_roots_lock_takes_one_of_his_own_for_an_image(
     assert environment.read().variables == {"a": "2"}
 
 
+def test_without_a_folder_for_the_lock_it_is_written_all_the_same(tmp_path: Path) -> None:
+    copy = tmp_path / "env"
+    copy.write_bytes(image({"a": "1"}))
+    configuration = config(tmp_path, f"{copy} 0 {SIZE:#x}")
+    environment = StoredEnvironment.configured(configuration, lock=tmp_path / "none/lock")
+    assert put(environment, {"a": "2"})
+    assert environment.read().variables == {"a": "2"}
+
+
 @settings(max_examples=60, deadline=None)
 @given(environments, environments)
 def test_any_environment_comes_back(
