@@ -40,7 +40,9 @@ class SlotConfig:
     )
     boot: str = field(
         metadata=key(
-            kinds.word(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a name of the bootloader's"),
+            kinds.word(
+                r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,62}[A-Za-z0-9_.-])?", "a name of the bootloader's"
+            ),
             "The bootloader's name of the group that it belongs to.",
             '"A"',
         )

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.updater.running import DEADLINE_S, environment
+from tests.waiting import wait_until
 from updater import processes
 from updater.processes import OUTPUT_LIMIT, Finished, run
 from updater.signals import Interruption
@@ -28,13 +29,6 @@ def sh(text: str, *, timeout_s: float = DEADLINE_S, **more: object) -> Finished:
 
 def python(text: str, *, timeout_s: float = DEADLINE_S, **more: object) -> Finished:
     return run((sys.executable, "-c", text), timeout_s=timeout_s, **more)  # type: ignore[arg-type]
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 def is_gone(pid: int) -> bool:
@@ -245,8 +239,11 @@ def test_one_that_multiplies_is_ended_whole(tmp_path: Path) -> None:
     assert Path(f"{program}.pids").read_text() == told
 
 
-def test_one_that_leaves_the_group_is_let_go_and_not_waited_for() -> None:
-    ended = sh(f"setsid sleep {LONG_S} & echo $!")
+def test_one_that_leaves_the_group_is_let_go_and_not_waited_for(tmp_path: Path) -> None:
+    # It has left once it opens the pipe, and the shell ends no sooner.
+    pipe = tmp_path / "left"
+    os.mkfifo(pipe)
+    ended = sh(f"setsid sh -c ': >{pipe}; exec sleep {LONG_S}' & echo $!; read nothing <{pipe}; :")
     assert ended.ok
     daemon = int(ended.output)
     assert not is_gone(daemon)
