@@ -38,6 +38,7 @@ LOCK = Path("/var/lock/fw_printenv.lock")
 
 LOCK_TIMEOUT_S = 10.0
 SIZE_LIMIT = 16 << 20
+OFFSET_LIMIT = 1 << 62
 ACTIVE, OBSOLETE = 1, 0
 CRC_SIZE = 4
 
@@ -88,6 +89,9 @@ def parse_config(text: str) -> tuple[Location, ...]:
             raise BootSettingInvalid(f"line {number} of fw_env.config: {line!r}") from error
         if not 2 * CRC_SIZE <= location.size <= SIZE_LIMIT:
             raise BootSettingInvalid(f"line {number} of fw_env.config: size {location.size:#x}")
+        # What no system call takes.
+        if "\0" in device or abs(location.offset) > OFFSET_LIMIT:
+            raise BootSettingInvalid(f"line {number} of fw_env.config: {line!r}")
         if location.sector_size < 0 or location.sectors < 0:
             raise BootSettingInvalid(f"line {number} of fw_env.config: negative sectors")
         found.append(location)

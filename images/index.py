@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from images._native import _kernels
 from images.digests import ChunkId, Digest
@@ -33,6 +34,7 @@ MAX_CHUNKS = 1 << 24
 
 MAX_LENGTH = HEADER.size + MAX_CHUNKS * ITEM.size + TAIL.size
 
+_PIECE = 1 << 20
 _END = struct.Struct("<Q")
 
 
@@ -106,13 +108,25 @@ class Index:
         """
         try:
             with open(path, "rb") as file:
-                data = file.read(MAX_LENGTH + 1)
+                return cls.read(file)
         except OSError as error:
             raise NotAccessible(f"index {os.fspath(path)}: {error.strerror}") from error
-        try:
-            return cls.parse(data)
         except IndexInvalid as error:
             raise IndexInvalid(f"index {os.fspath(path)}: {error}") from None
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> Index:
+        """Read a `.caibx` from a file or pipe that is open.
+
+        Raises:
+            IndexInvalid: some rule of the format is broken.
+            OSError: it cannot be read.
+        """
+        data = bytearray()
+        # Piece by piece: a read allocates all that it is asked for before it begins.
+        while len(data) <= MAX_LENGTH and (piece := file.read(_PIECE)):
+            data += piece
+        return cls.parse(data)
 
     def to_bytes(self) -> bytes:
         """Return the file, byte for byte as casync writes it."""

@@ -126,7 +126,7 @@ def _parse_url(text: str, scheme: re.Match[str]) -> Locator:
         rest = text[scheme.end() :].removeprefix("localhost")
         if not rest.startswith("/"):
             raise SettingInvalid(f"{text!r} names a file on another host")
-        return LocalPath(os.fsdecode(unquote_to_bytes(rest)))
+        return LocalPath(os.fsdecode(unquote_to_bytes(os.fsencode(rest))))
     if scheme[1] not in _PORTS:
         raise SettingInvalid(
             f"{scheme[1]!r} URLs are not supported", hint="use a path or an http(s) URL"
@@ -136,8 +136,12 @@ def _parse_url(text: str, scheme: re.Match[str]) -> Locator:
         raise _unusable(text)
     user, at, _ = authority[0].rpartition("@")
     url = without_credentials(text)
+    # A `;` in a password ends the host here and for casync, and does not for who connects.
+    if "@" in re.split(r"[/?#]", url[scheme.end() :], maxsplit=1)[0]:
+        raise _unusable(text)
     try:
         origin_of(url)
+        origin_of(without_query(url))  # what a store is derived from
     except SettingInvalid:
         raise _unusable(text) from None
     return HttpUrl(url, _basic(user) if at else None)

@@ -39,7 +39,7 @@ def read_index(locator: Locator | None, options: StoreOptions) -> Index:
         IndexInvalid: it breaks a rule of the format.
     """
     if locator is None:
-        return Index.parse(sys.stdin.buffer.read(MAX_LENGTH + 1))
+        return Index.read(sys.stdin.buffer)
     if isinstance(locator, LocalPath):
         return Index.load(locator.path)
     from images.fetch import fetch_bytes

@@ -8,8 +8,6 @@ superblock, a damaged one never answers with another length or another UUID.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -19,8 +17,8 @@ from hypothesis import strategies as st
 
 from fsprobe import ProbeError, Superblock, probe
 from fsprobe.device import READ_BUDGET
-from tests.capabilities import require_module
 from tests.fsprobe.footprint import Footprint, Footprints, answer, decoded, footprint, laid_out
+from tests.fuzz.running import run_fuzzer
 
 FUZZ_RUNS = 4000
 
@@ -162,24 +160,11 @@ def test_a_footprint_survives_its_encoding(footprints: Footprints) -> None:
 
 def test_fuzzed(footprints: Footprints, tmp_path: Path) -> None:
     """Coverage-guided: a fixed number of runs from the sample images."""
-    require_module("atheris")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for name, whole in footprints.items():
         (corpus / name).write_bytes(whole.to_bytes())
-    target = Path(__file__).with_name("fuzz_probe.py")
-    options = (f"-runs={FUZZ_RUNS}", "-seed=1", "-max_len=40000", "-timeout=10")
-    artifacts = f"-artifact_prefix={tmp_path}/"
-    done = subprocess.run(
-        [sys.executable, target, *options, artifacts, corpus],
-        cwd=target.parents[2],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=250,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(target.parents[2])},
-    )
+    done = run_fuzzer("superblocks", FUZZ_RUNS, tmp_path, seeds=corpus)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Done {FUZZ_RUNS} runs" in done.stderr
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import struct
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,16 @@ def test_the_table_finds_the_first_of_equal_ids_and_nothing_else() -> None:
 
 def test_the_table_of_an_empty_index_finds_nothing() -> None:
     assert IdTable(_index([])).find(ChunkId(bytes(32))) == -1
+
+
+def test_reading_an_index_takes_memory_for_what_it_is_not_for_what_it_might_be(
+    tmp_path: Path,
+) -> None:
+    index = _index([1000])
+    index.save(tmp_path / "index")
+    tracemalloc.start()
+    try:
+        assert Index.load(tmp_path / "index").items == index.items
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
