@@ -160,7 +160,8 @@ def note_fallback(machine: Machine, boot: BootState) -> str | None:
             continue
         if record.boot_id == machine.boot_id or boot.next == group.boot:
             continue  # not rebooted yet, or tries are left
-        if machine.bootloader.counts and boot.slot(group.boot).state is SlotState.BAD:
+        seen = boot.slot(group.boot)
+        if machine.bootloader.counts and (seen.state is SlotState.BAD or seen.tries_left):
             continue  # cut off before it became primary: it was never tried
         reason = "it did not come up, or did not prove good, and the bootloader fell back"
         machine.sink(Noticed("agent.fell-back", f"slot {group.boot}: {reason}"))
