@@ -17,7 +17,7 @@ PACKAGES_DEV := libparted-dev pkg-config
 PACKAGES_DEMO := dosfstools e2fsprogs fakeroot fdisk gnupg libubootenv-tool mmdebstrap \
 	u-boot-tools zstd
 # Peers, the tools that make and describe file systems, and emulators for other processors' kernels.
-PACKAGES_TEST := $(PACKAGES_DEMO) casync groff-base libzstd1 mount nginx-light procps time util-linux \
+PACKAGES_TEST := $(PACKAGES_DEMO) casync curl iproute2 groff-base libzstd1 mount nginx-light procps time util-linux \
 	android-sdk-libsparse-utils apfsprogs bcache-tools btrfs-progs cryptsetup-bin \
 	device-tree-compiler dosfstools drbd-utils erofs-utils exfatprogs f2fs-tools genisoimage \
 	genromfs gfs2-utils hfsutils isolinux jfsutils lvm2 makefs mdadm mkbootimg mtd-utils \
@@ -28,15 +28,17 @@ PACKAGES_TEST := $(PACKAGES_DEMO) casync groff-base libzstd1 mount nginx-light p
 PACKAGES_VM := qemu-system-x86 qemu-system-arm ovmf u-boot-qemu u-boot-tools libubootenv-tool \
 	grub-common grub-efi-amd64-bin grub-pc-bin systemd-boot-efi busybox-static dosfstools \
 	e2fsprogs fdisk kmod mtools util-linux dt-utils efibootmgr systemd binutils iproute2 \
-	libudev1 parted udev
+	libudev1 parted udev fuse3 qemu-system-common qemu-utils
 
-.PHONY: help build check test bench demo demo-vm clean
+.PHONY: help build check test bench crash powercut demo demo-vm clean
 help:
 	@echo "make demo     an A/B update of a real root file system in a disk image; no root, 2 minutes"
 	@echo "make demo-vm  the same in a virtual machine, which boots what it got"
 	@echo "make test     checks and all tests"
 	@echo "make check    linters, types, import rule, C warnings"
 	@echo "make bench    caflip and casync side by side on the same work"
+	@echo "make crash    110,000 power cuts of an update, on files; writes docs/crash-matrix.md"
+	@echo "make powercut N=100   so many power cuts of a machine that updates back and forth"
 	@echo "make build    the virtual environment in $(VENV), with the package and its C kernels"
 
 $(VENV)/pyvenv.cfg:
@@ -73,6 +75,14 @@ test: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	@.ci/apt-install $(PACKAGES_TEST)
 	$(BIN)/python -m bench
+
+crash: $(VENV)/installed-dev
+	@.ci/apt-install $(PACKAGES_TEST)
+	$(BIN)/python -m tests.crash
+
+powercut: $(VENV)/installed-dev
+	@.ci/apt-install $(PACKAGES_TEST) $(PACKAGES_VM)
+	$(BIN)/python -m tests.vm.powercut $(or $(N),100)
 
 demo: $(VENV)/installed
 	@.ci/apt-install $(PACKAGES_DEMO)

@@ -43,8 +43,9 @@ class Hardware:
     """What the machine consists of.
 
     Attributes:
-        disks: image files. The first is an NVMe disk (built into the kernel, so root can be on
-            it), the others virtio ones; U-Boot fails with two NVMe controllers.
+        disks: image files, or the URL of a server of one. The first is an NVMe disk (built into
+            the kernel, so root can be on it), the others virtio ones; U-Boot fails with two NVMe
+            controllers.
         firmware: read-only flash bank 0; None for the board's own (SeaBIOS) or a given kernel.
         variables: writable flash bank 1.
         kernel: started directly, with `arguments` on its command line.
@@ -53,7 +54,7 @@ class Hardware:
     """
 
     architecture: Architecture
-    disks: tuple[Path, ...] = ()
+    disks: tuple[Path | str, ...] = ()
     firmware: Path | None = None
     variables: Path | None = None
     kernel: Path | None = None
@@ -77,8 +78,10 @@ class Hardware:
         for unit, (path, option) in enumerate(banks):
             if path is not None:
                 command += ["-drive", f"if=pflash,unit={unit},format=raw,{option},file={path}"]
-        for number, path in enumerate(self.disks):
-            drive = f"if=none,id=disk{number},format=raw,discard=unmap,file.locking=off,file={path}"
+        for number, disk in enumerate(self.disks):
+            drive = f"if=none,id=disk{number},format=raw,discard=unmap,file={disk}"
+            if isinstance(disk, Path):
+                drive += ",file.locking=off"
             device = "nvme,serial=caflip" if number == 0 else "virtio-blk-pci"
             command += ["-drive", drive, "-device", f"{device},drive=disk{number}"]
         if self.kernel is not None:
