@@ -4,7 +4,7 @@
     moves within the target     one after the other, in the planned order
     zeros                       ranges, by hole or device command where there is one
     seeds and copies            contiguous runs, several threads
-    cache and stores            as they arrive
+    cache, peers and stores     as they arrive
 
 Every chunk is digested before it is written; those of the target itself were when it was surveyed,
 and nobody else writes to it. What a seed no longer has is fetched. At the end all is flushed and
@@ -48,6 +48,7 @@ class Report:
         bytes_written: bytes that went to the medium: of chunks, those 4 KiB blocks that differed.
         bytes_cloned: bytes shared with a seed by the file system instead.
         transferred: bytes that came from the cache and the stores, compressed, failures included.
+        transferred_by_peers: bytes of the chunks that neighbours gave, compressed.
         seconds: wall time of assembling, flushing and verifying.
     """
 
@@ -55,6 +56,7 @@ class Report:
     bytes_written: int
     bytes_cloned: int
     transferred: int
+    transferred_by_peers: int
     seconds: Mapping[Phase, float]
 
 
@@ -98,7 +100,14 @@ def assemble(
     started = time.monotonic()
     _read_back(plan, target, sink, threads)
     seconds[Phase.VERIFY] = time.monotonic() - started
-    return Report(work.shares(), target.written, target.cloned, work.transferred, seconds)
+    return Report(
+        work.shares(),
+        target.written,
+        target.cloned,
+        work.transferred,
+        work.transferred_by_peers,
+        seconds,
+    )
 
 
 def _read_back(plan: Plan, target: Target, sink: EventSink, threads: int) -> None:
@@ -141,7 +150,7 @@ class _Assembly:
         self._to_place = plan.bytes_to_write
         self._chunks = dict.fromkeys(Source, 0)
         self._bytes = dict.fromkeys(Source, 0)
-        self.transferred = 0
+        self.transferred = self.transferred_by_peers = 0
 
     def run(self) -> None:
         self._sink(Progress(Phase.ASSEMBLE, 0, self._to_place))
@@ -258,17 +267,18 @@ class _Assembly:
 
     def _fetched(self, errors: list[ImageError]) -> Iterator[tuple[int, Data, Source]]:
         for answer in self._stores.fetch(self._wanted(), self._digest):
-            self.transferred += answer.transferred
+            if answer.kind is Source.PEER:
+                self.transferred_by_peers += answer.transferred
+            else:
+                self.transferred += answer.transferred
             if answer.error is not None:
                 errors.append(answer.error)
             if answer.data is not None:
-                source = self._sources.source(answer.ref.number)
-                kind = Source.CACHE if source is Source.CACHE else Source.STORE
-                yield answer.ref.number, answer.data, kind
+                yield answer.ref.number, answer.data, answer.kind
 
     def _wanted(self) -> Iterator[ChunkRef]:
-        yield from self._plan.refs(Source.CACHE)
-        yield from self._plan.refs(Source.STORE)
+        for source in (Source.CACHE, Source.PEER, Source.STORE):
+            yield from self._plan.refs(source)
         for leader in self._refetch:
             yield self._plan.ref(leader)
 

@@ -28,7 +28,7 @@ def fetch_bytes(url: HttpUrl, settings: HttpSettings, limit: int) -> bytes:
         StoreUnavailable: no good answer until the deadline.
     """
     request = Request(url=url.url, head=False, credentials=True, limit=limit)
-    attempts = Attempts(url.name, request, settings.deadline_s)
+    attempts = Attempts(url.name, request, settings.deadline_s, settings.redirects_max)
     with closing(new_transfer(settings, url.authorization)) as transfer:
         while True:
             reply = _exchange(transfer, attempts.request)

@@ -20,6 +20,7 @@ _PHRASES = {
     200: "OK",
     206: "Partial Content",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     416: "Range Not Satisfiable",
@@ -33,12 +34,14 @@ class Asked:
 
     Attributes:
         path: without query; of printable ASCII, not decoded.
+        query: what follows the question mark; "" for nothing.
         keep: the connection may stay open.
         range: the field as it came.
     """
 
     method: bytes
     path: str
+    query: str
     keep: bool
     range: bytes | None
 
@@ -47,15 +50,19 @@ class Malformed(Exception):
     """Not HTTP, or more of it than a client for chunks has any use for."""
 
 
-def parse_request(head: bytes) -> Asked:
+def parse_request(head: bytes, most_head: int = MOST_HEAD) -> Asked:
     """Read the head of a request, without its empty line.
+
+    Args:
+        head: as it came.
+        most_head: the longest that is read, in bytes.
 
     Raises:
         Malformed: see there.
     """
     first, *lines = head.split(b"\r\n")
     request = _REQUEST.fullmatch(first)
-    if request is None or len(head) > MOST_HEAD:
+    if request is None or len(head) > most_head:
         raise Malformed
     fields: dict[bytes, bytes] = {}
     for line in lines:
@@ -71,8 +78,8 @@ def parse_request(head: bytes) -> Asked:
         raise Malformed
     connection = fields.get(b"connection", b"").lower()
     keep = b"close" not in connection and (modern or b"keep-alive" in connection)
-    path = request[2].partition(b"?")[0].decode("ascii")
-    return Asked(request[1], path, keep, fields.get(b"range"))
+    path, _, query = request[2].decode("ascii").partition("?")
+    return Asked(request[1], path, query, keep, fields.get(b"range"))
 
 
 def wanted_part(asked: bytes | None, length: int) -> tuple[int, int] | None:

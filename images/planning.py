@@ -2,8 +2,8 @@
 """Decide for every chunk where it comes from, before anything is written.
 
 The order is that of cost: already right in the target, zeros, a copy elsewhere in the target, a
-seed, the cache, a store. The result is exact: what `assemble` then moves is what was planned, save
-for sources that change or fail in between.
+seed, the cache, a neighbour, a store. The result is exact: what `assemble` then moves is what was
+planned, save for sources that change or fail in between.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from images.parallel import default_threads
 from images.seeds import Seeds
 from images.sources import Source, SourceMap
 from images.stores.chain import Chain
-from images.stores.protocol import ChunkRef, Store
+from images.stores.protocol import ChunkRef
 from images.survey import NOWHERE, survey
 from images.target import Target
 
@@ -91,7 +91,8 @@ def make_plan(
         index: of the image.
         target: what is there counts; it is not written.
         seeds: stay open as long as the plan is to be used.
-        stores: local ones are asked what they have, remote ones are taken to have everything.
+        stores: local ones and neighbours are asked what they have, remote ones are taken to have
+            everything.
         sink: takes progress events.
         threads: None for as many as there are cores.
         seed_target: use content of the target that stands elsewhere than it should.
@@ -144,30 +145,34 @@ def _find_in_stores(
 ) -> int | None:
     """Assign what is lacking to the cache and the stores; return the bytes to download."""
     download: int | None = 0
-    asked: list[tuple[Source, Store]] = [(Source.STORE, store) for store in stores.stores]
-    if stores.cache is not None:
-        asked.insert(0, (Source.CACHE, stores.cache))
-    for kind, store in asked:
+    if stores.cache is not None and sources.wants_any():
+        for stat in stores.cache.stat(_lacking(index, sources)):
+            if stat.present:
+                sources.assign(stat.ref.number, Source.CACHE)
+    if stores.peers is not None and sources.wants_any():
+        for ref in stores.peers.holds(_lacking(index, sources)):
+            sources.assign(ref.number, Source.PEER)
+    for store in stores.stores:
         if not sources.wants_any():
             break
         if store.remote and not ask_stores:
             for ref in _lacking(index, sources):
-                sources.assign(ref.number, kind)
+                sources.assign(ref.number, Source.STORE)
             return None
         done = 0
         for stat in store.stat(_lacking(index, sources)):
             done += stat.ref.length
             sink(Progress(Phase.ASK_STORES, done, None))
             if stat.present:
-                sources.assign(stat.ref.number, kind)
+                sources.assign(stat.ref.number, Source.STORE)
                 if stat.stored_length is None or download is None:
                     download = None
-                elif kind is Source.STORE:
+                else:
                     download += stat.stored_length
     missing = sum(1 for _ in _lacking(index, sources))
     if missing:
         first = next(_lacking(index, sources)).id.hex()
-        names = ", ".join(store.name for _, store in asked) or "none given"
+        names = stores.name or "none given"
         raise ChunkMissing(
             f"{missing} chunks are in no seed and no store (stores: {names}); the first is {first}"
         )
@@ -190,6 +195,6 @@ def _shares(index: Index, sources: SourceMap) -> dict[Source, Share]:
             kind = Source.TARGET if sources.right[number] else source
             chunks[kind] += 1
             lengths[kind] += index.length(number)
-            if kind in (Source.CACHE, Source.STORE, Source.MOVE):
+            if kind in (Source.CACHE, Source.PEER, Source.STORE, Source.MOVE):
                 source = Source.COPY
     return {kind: Share(chunks[kind], lengths[kind]) for kind in Source if chunks[kind]}

@@ -20,7 +20,7 @@ _NONE = 0xFFFFFFFF
 
 class Source(enum.IntEnum):
     """From cheap to dear. `TARGET` is already right; `COPY` stands right elsewhere in the target;
-    `MOVE` stands in a part of the target that will be overwritten.
+    `MOVE` stands in a part of the target that will be overwritten; `PEER` is a neighbour's.
     """
 
     NONE = 0
@@ -30,7 +30,8 @@ class Source(enum.IntEnum):
     MOVE = 4
     SEED = 5
     CACHE = 6
-    STORE = 7
+    PEER = 7
+    STORE = 8
 
 
 _SOURCES = tuple(Source)  # by value; Source(value) takes ten times as long

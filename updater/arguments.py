@@ -66,6 +66,7 @@ TAKES_VALUE = frozenset(
         "--trust-threshold",
         "--trust-version",
         "--variant",
+        "--wait-s",
         "--version",
         "--what",
         *TREE_OPTIONS,

@@ -33,6 +33,7 @@ from updater.config_tables import (
     HealthConfig,
     HooksConfig,
     MetricsConfig,
+    PeersConfig,
     Reboot,
     StateConfig,
     StoresConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "HealthConfig",
     "HooksConfig",
     "MetricsConfig",
+    "PeersConfig",
     "Reboot",
     "StateConfig",
     "StoresConfig",
@@ -103,6 +105,7 @@ class Config:
     health: HealthConfig = field(default_factory=HealthConfig)
     state: StateConfig = field(default_factory=StateConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    peers: PeersConfig = field(default_factory=PeersConfig)
 
     @property
     def boot_names(self) -> tuple[str, ...]:

@@ -126,6 +126,16 @@ def locations(value: object, folder: Path) -> tuple[str, ...]:
     return tuple(location(item, folder) for item in value)
 
 
+def endpoints(value: object, folder: Path) -> tuple[str, ...]:
+    """List of hosts with their ports."""
+    found = texts(value, folder)
+    for item in found:
+        host, _, port = item.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"a list of HOST:PORT, and {item!r} is none")
+    return found
+
+
 def seeds(value: object, folder: Path) -> tuple[SeedSpec, ...]:
     """List of seeds, each as for `--seed`."""
     return tuple(_seed(item, folder) for item in texts(value, folder))

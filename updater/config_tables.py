@@ -273,6 +273,69 @@ class MetricsConfig:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PeersConfig:
+    """Sharing chunks with neighbours on the LAN; nothing of it happens unless enabled."""
+
+    enabled: bool = field(
+        default=False,
+        metadata=key(kinds.truth, "Take chunks from neighbours, and give them some.", "true"),
+    )
+    site_name: str = field(
+        default="caflip",
+        metadata=key(kinds.label, "Only devices of the same site share.", '"berlin"'),
+    )
+    secret: Path | None = field(
+        default=None,
+        metadata=key(
+            kinds.path,
+            "File with what the devices of the site know and strangers do not, 16 bytes or more.",
+            '"/etc/caflip/site-secret"',
+            unset="whoever is on the network may ask",
+        ),
+    )
+    discover: bool = field(
+        default=True,
+        metadata=key(kinds.truth, "Find neighbours by mDNS, and be found.", "false"),
+    )
+    static: tuple[str, ...] = field(
+        default=(),
+        metadata=key(
+            kinds.endpoints,
+            "Neighbours on networks without multicast.",
+            '["10.0.0.7:4747", "[fd00::7]:4747"]',
+        ),
+    )
+    port: int = field(
+        default=0,
+        metadata=key(
+            kinds.whole(0, 65535),
+            "Where neighbours may ask; 0 for a free port, which only discovery can tell them.",
+            "4747",
+        ),
+    )
+    metered: tuple[str, ...] = field(
+        default=("wwan*", "ppp*", "rmnet*", "usb*", "tun*", "wg*"),
+        metadata=key(
+            kinds.texts, "Links that nothing is announced on, by name.", '["wwan*", "eth1"]'
+        ),
+    )
+    rate_limit_bps: int | None = field(
+        default=None,
+        metadata=key(
+            kinds.rate, "Most bytes a second that all neighbours get.", '"2M"', unset="no limit"
+        ),
+    )
+    connections: int = field(
+        default=64,
+        metadata=key(
+            kinds.whole(4, 400),
+            "Connections at a time; a single neighbour gets a quarter of them.",
+            "64",
+        ),
+    )
+
+
 TABLES: Mapping[str, type] = MappingProxyType(
     {
         "channel": ChannelConfig,
@@ -283,6 +346,7 @@ TABLES: Mapping[str, type] = MappingProxyType(
         "health": HealthConfig,
         "state": StateConfig,
         "metrics": MetricsConfig,
+        "peers": PeersConfig,
     }
 )
 """The tables whose keys are the fields of a record, by name."""

@@ -20,6 +20,7 @@ _NAMES = {
     Source.MOVE: "moved within the target",
     Source.SEED: "seeds",
     Source.CACHE: "cache",
+    Source.PEER: "neighbours",
     Source.STORE: "stores",
 }
 

@@ -66,6 +66,12 @@ def report_lines(report: UpdateReport) -> list[str]:
     """Return what an update did, as text."""
     lines = [f"{_named(report.version, report.sequence)}: {report.outcome.value}"]
     lines += [line for image in report.images for line in _image_lines(image)]
+    lines += [
+        f"  neighbour {one.address}: {format_bytes(one.bytes)} at {format_bytes(one.rate_bps)}/s"
+        + (f", {format_bytes(one.wasted_bytes)} of no use" if one.wasted_bytes else "")
+        + (f"; not asked any more: {one.dropped}" if one.dropped else "")
+        for one in report.neighbours
+    ]
     if report.outcome is Outcome.ACTIVATED:
         lines.append(f"slot {report.slot} boots next; reboot when it suits")
     return lines
@@ -81,11 +87,16 @@ def _image_lines(image: ImageReport) -> list[str]:
     return [
         f"  {image.slot_class} on {image.device}: {format_bytes(image.image_bytes)} verified",
         f"    sources: {sources}",
-        f"    fetched {format_bytes(image.bytes_fetched)}, "
+        f"    fetched {format_bytes(image.bytes_fetched)}, {_neighbours(image)}"
         f"written {format_bytes(image.bytes_written)}, "
         f"not written {format_bytes(image.bytes_skipped)}",
         f"    time: {seconds}",
     ]
+
+
+def _neighbours(image: ImageReport) -> str:
+    given = image.bytes_from_neighbours
+    return f"from neighbours {format_bytes(given)}, " if given else ""
 
 
 def _named(version: str, sequence: int | None) -> str:

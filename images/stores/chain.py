@@ -30,8 +30,9 @@ from images.errors import (
 )
 from images.events import EventSink, SourceFailed, ignore
 from images.parallel import batches, default_threads, each
+from images.sources import Source
 from images.stores.local import LocalStore
-from images.stores.protocol import Answer, ChunkRef, Stat, Store
+from images.stores.protocol import Answer, ChunkRef, Peers, Stat, Store
 from images.stores.writing import StoreWriter
 
 _SEVERITY = (RetryLater, DeviceFault, OperatorMustAct, ChunkInvalid, ImageError)
@@ -65,6 +66,7 @@ class Chain:
     Attributes:
         stores: without the cache.
         cache: asked first, None if there is none.
+        peers: neighbours that may have chunks; None if there are none.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Chain:
         on_event: EventSink = ignore,
         *,
         keep_local: bool = False,
+        peers: Peers | None = None,
     ) -> None:
         """Join stores; the chain closes them.
 
@@ -83,10 +86,12 @@ class Chain:
                 reported, and ends no fetch.
             on_event: told of every failure, except that the cache does not have a chunk.
             keep_local: give the cache what local stores deliver, too: they may be on a stick.
+            peers: what planning asks; some store has to fetch from them.
         """
         self._stages: tuple[Store, ...] = (*([cache] if cache else []), *stores)
         self.stores = tuple(stores)
         self.cache = cache
+        self.peers = peers
         self._on_event = on_event
         self._keep_local = keep_local
         self._tallies = [_Tally() for _ in self._stages]
@@ -130,7 +135,8 @@ class Chain:
                     ref, spent, errors = _history(answer, pending)
                     self._count(stage, answer)
                     if answer.error is None:
-                        yield Answer(ref, answer.data, None, spent, answer.source)
+                        kind = Source.CACHE if self._is_cache(stage) else answer.kind
+                        yield Answer(ref, answer.data, None, spent, answer.source, kind)
                     elif stage + 1 < len(self._stages):
                         failed.add(ref, spent, (*errors, type(answer.error)))
                     else:
@@ -172,6 +178,9 @@ class Chain:
         """Close every store."""
         for store in self._stages:
             store.close()
+
+    def _is_cache(self, stage: int) -> bool:
+        return self._stages[stage] is self.cache
 
     def _ask(
         self,

@@ -37,17 +37,36 @@ _AHEAD = 2
 writes one chunk, the next requests have to be known."""
 
 
+def _unsigned(path: str) -> str:
+    """Prove nothing."""
+    return ""
+
+
 class HttpStore:
     """A `Store` of chunk files on a web server."""
 
-    def __init__(self, url: HttpUrl, settings: HttpSettings | None = None) -> None:
-        """Connect to nothing yet."""
+    def __init__(
+        self,
+        url: HttpUrl,
+        settings: HttpSettings | None = None,
+        *,
+        sign: Callable[[str], str] = _unsigned,
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            url: of the store.
+            settings: how to ask; None for the usual way.
+            sign: from the path of a chunk, such as `/abcd/abcd….cacnk`, to the query that proves
+                our right to ask.
+        """
         self._settings = HttpSettings() if settings is None else settings
         self._authorization = url.authorization
         self._base = chunk_base(url.url)
         self._suffix = compressed_suffix()
         self._health = Health(self._base, self._settings)
         self._bucket = TokenBucket(self._settings.rate_limit_bps)
+        self._sign = sign
         self._idle: list[Transfer] = []
         self._lock = threading.Lock()
 
@@ -149,14 +168,16 @@ class HttpStore:
             self._give_back(transfer, usable=finished and not flight.abandoned)
 
     def _attempts(self, ref: ChunkRef, head: bool) -> Attempts:
+        path = f"/{relative_path(ref.id, self._suffix)}"
         request = Request(
-            url=f"{self._base}/{relative_path(ref.id, self._suffix)}",
+            url=f"{self._base}{path}{self._sign(path)}",
             head=head,
             credentials=True,
             limit=longest_body(ref.length),
         )
         name = f"{self._base}: chunk {ref.id.hex()}"
-        return Attempts(name, request, self._settings.deadline_s)
+        settings = self._settings
+        return Attempts(name, request, settings.deadline_s, settings.redirects_max)
 
     def _take_transfer(self) -> Transfer:
         with self._lock:

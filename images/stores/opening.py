@@ -8,7 +8,7 @@ Local stores are asked before remote ones, in the order given, as casync does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from images.events import EventSink, SourceFailed, ignore
 from images.locator import HttpUrl, LocalPath, Locator, default_store, parse_locator
 from images.stores.chain import Chain
 from images.stores.local import LocalStore
-from images.stores.protocol import Store
+from images.stores.protocol import PeerStore, Store
 from images.stores.settings import HttpSettings, load_store_settings, settings_for
 
 STORE_VARIABLE = "CASYNC_STORE"
@@ -117,6 +117,7 @@ def open_locators(
     on_event: EventSink = ignore,
     *,
     keep_local: bool = False,
+    join: Callable[[Chain], PeerStore] | None = None,
 ) -> Iterator[Chain]:
     """Open the stores at these places, and the cache and settings of the options.
 
@@ -125,6 +126,7 @@ def open_locators(
         options: all but its stores.
         on_event: told of stores that fail.
         keep_local: see `Chain`.
+        join: from all remote stores to one that asks neighbours first.
 
     Raises:
         SettingInvalid: the settings make no sense.
@@ -136,9 +138,11 @@ def open_locators(
             message = "there is no such store"
             on_event(SourceFailed(locator.path, None, NotAccessible.code, message))
     stores: list[Store] = [LocalStore(locator.path) for locator in local]
-    stores += [_open_remote(locator, options) for locator in remote]
+    origin = [_open_remote(locator, options) for locator in remote]
+    peers = None if join is None else join(Chain(origin, None, on_event))
+    stores += origin if peers is None else [peers]
     cache = None if options.cache is None else LocalStore(options.cache)
-    chain = Chain(stores, cache, on_event, keep_local=keep_local)
+    chain = Chain(stores, cache, on_event, keep_local=keep_local, peers=peers)
     try:
         yield chain
     finally:

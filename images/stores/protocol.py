@@ -9,6 +9,7 @@ from typing import Protocol
 
 from images.digests import ChunkId, Digest
 from images.errors import ImageError
+from images.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Answer:
         data: the chunk's bytes, decompressed, of the right length and digest.
         transferred: bytes that came from the store for it, failures included.
         source: name of the store that delivered, or failed last.
+        kind: what that store is: `CACHE`, `PEER` or `STORE`.
     """
 
     ref: ChunkRef
@@ -41,6 +43,7 @@ class Answer:
     error: ImageError | None
     transferred: int
     source: str
+    kind: Source = Source.STORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +92,15 @@ class Store(Protocol):
     def close(self) -> None:
         """End connections and threads."""
         ...
+
+
+class Peers(Protocol):
+    """Neighbours that may have chunks."""
+
+    def holds(self, wanted: Iterable[ChunkRef]) -> Iterator[ChunkRef]:
+        """Yield those chunks that some neighbour says it has; cheap, and no promise."""
+        ...
+
+
+class PeerStore(Store, Peers, Protocol):
+    """Neighbours and remote stores as one."""

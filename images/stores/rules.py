@@ -23,9 +23,9 @@ from images.errors import (
     StoreUnavailable,
 )
 from images.locator import origin_of, without_credentials
+from images.stores.settings import MOST_REDIRECTS
 from images.stores.transfer import Failure, Reply, Request
 
-MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _GONE = {404, 410}
 _FORBIDDEN = {401, 403, 407}
@@ -79,12 +79,15 @@ class Attempts:
         transferred: bytes of all tries so far.
     """
 
-    def __init__(self, name: str, request: Request, deadline_s: float) -> None:
+    def __init__(
+        self, name: str, request: Request, deadline_s: float, most_hops: int = MOST_REDIRECTS
+    ) -> None:
         """`name` is what errors call it, without credentials."""
         self.request = self._first = request
         self.transferred = 0
         self._name = name
         self._deadline_s = deadline_s
+        self._most_hops = most_hops
         self._deadline: Deadline | None = None
         self._backoff = Backoff()
         self._hops = self._tries = 0
@@ -123,8 +126,8 @@ class Attempts:
     def _after_redirect(self, location: str) -> Verdict:
         self._hops += 1
         try:
-            if self._hops > MOST_REDIRECTS:
-                raise StoreUnavailable(f"{self._name}: more than {MOST_REDIRECTS} redirects")
+            if self._hops > self._most_hops:
+                raise StoreUnavailable(f"{self._name}: more than {self._most_hops} redirects")
             self.request = _redirected(self._name, self.request, location)
         except StoreUnavailable as error:
             return Verdict(error, Sign.NEUTRAL)

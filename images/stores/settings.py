@@ -27,6 +27,7 @@ from pathlib import Path
 from images.errors import NotAccessible, SettingInvalid
 from images.locator import chunk_base, origin_of, without_credentials
 
+MOST_REDIRECTS = 5
 _MOST_IN_FLIGHT = 256
 _MOST_SECRET = 64 << 10
 _FRACTIONS = {"connect-timeout-s", "deadline-s"}
@@ -47,6 +48,7 @@ class HttpSettings:
             counts as down when it delivered nothing at all for that long. A transfer that runs is
             never cut by it.
         rate_limit_bps: of all requests to the store together; None = unlimited.
+        redirects_max: followed for one chunk.
     """
 
     ca_file: str | None = None
@@ -62,6 +64,7 @@ class HttpSettings:
     in_flight_min: int = 4
     in_flight_start: int = 16
     in_flight_max: int = 64
+    redirects_max: int = MOST_REDIRECTS
 
     def __post_init__(self) -> None:
         if not (
@@ -75,8 +78,9 @@ class HttpSettings:
             value = getattr(self, positive)
             if value is not None and value <= 0:
                 raise SettingInvalid(f"{_key(positive)} has to be more than 0")
-        if self.low_speed_bps < 0:
-            raise SettingInvalid("low-speed-bps is negative")
+        for natural in ("low_speed_bps", "redirects_max"):
+            if getattr(self, natural) < 0:
+                raise SettingInvalid(f"{_key(natural)} is negative")
         if self.client_key is not None and self.client_cert is None:
             raise SettingInvalid("client-key without client-cert")
         for name, value in self.headers.items():

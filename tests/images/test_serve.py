@@ -16,7 +16,8 @@ import pytest
 
 from images.digests import Digest
 from images.errors import NotAccessible
-from images.serve import Server, serve
+from images.http_server import Limits
+from images.serve import FolderServer, serve
 from images.stores.http import HttpStore
 from tests.chunk_site import ChunkSite, http_url
 
@@ -34,7 +35,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def connected(server: Server) -> Iterator[socket.socket]:
+def connected(server: FolderServer) -> Iterator[socket.socket]:
     port = int(server.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         yield connection
@@ -60,7 +61,7 @@ def receive(connection: socket.socket, body: bool = True) -> tuple[int, dict[str
 
 
 def ask(
-    server: Server, path: str, method: str = "GET", *fields: str
+    server: FolderServer, path: str, method: str = "GET", *fields: str
 ) -> tuple[int, dict[str, str], bytes]:
     with connected(server) as connection:
         lines = [f"{method} {path} HTTP/1.1", "Host: h", *fields, "", ""]
@@ -250,7 +251,7 @@ def test_http_1_0_closes_unless_asked(root: Path, field: str, kept: bool) -> Non
 
 
 def test_an_idle_connection_is_closed(root: Path) -> None:
-    with serve(root, idle_timeout_s=0.3) as server, connected(server) as connection:
+    with serve(root, limits=Limits(idle_timeout_s=0.3)) as server, connected(server) as connection:
         connection.sendall(b"GET /a.caibx")
         assert connection.recv(1) == b""
 
@@ -258,7 +259,7 @@ def test_an_idle_connection_is_closed(root: Path) -> None:
 def test_a_client_that_takes_nothing_is_cut_off(root: Path) -> None:
     with (root / "big.caibx").open("wb") as file:
         file.truncate(64 << 20)
-    with serve(root, idle_timeout_s=0.3) as server, connected(server) as connection:
+    with serve(root, limits=Limits(idle_timeout_s=0.3)) as server, connected(server) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /big.caibx HTTP/1.1\r\nHost: h\r\n\r\n")
         assert connection.recv(4) == b"HTTP"
@@ -269,7 +270,7 @@ def test_a_client_that_takes_nothing_is_cut_off(root: Path) -> None:
 
 
 def test_one_connection_too_many_is_told_to_come_back(root: Path) -> None:
-    with serve(root, most_connections=1) as server, connected(server) as first:
+    with serve(root, limits=Limits(connections=1)) as server, connected(server) as first:
         first.sendall(b"GET /a.caibx HTTP/1.1\r\nHost: h\r\n\r\n")
         assert receive(first)[0] == 200
         with connected(server) as second:
@@ -278,7 +279,7 @@ def test_one_connection_too_many_is_told_to_come_back(root: Path) -> None:
 
 
 def test_the_rate_limit_holds(root: Path) -> None:
-    with serve(root, rate_limit_bps=200_000) as server:
+    with serve(root, limits=Limits(rate_bps=200_000)) as server:
         began_s = time.monotonic()
         for _ in range(3):
             ask(server, f"/castr/abcd/{CHUNK}.cacnk")

@@ -22,26 +22,30 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from boot.bootloader import SlotState
 from images.check import verify
 from images.errors import ImageError, VerifyFailed
-from images.locator import parse_locator
 from images.planning import Plan
 from images.sources import Source
-from images.stores.opening import open_locators
 from updater import __version__
 from updater.agent.candidate import Candidate
 from updater.agent.events import Step, StepBegan
 from updater.agent.machine import Machine, target_of
 from updater.agent.proving import is_running, note_fallback
 from updater.agent.seeding import seeds_for
+from updater.agent.sharing import Chunks, open_chunks
 from updater.agent.writing import ImageReport, write_image
 from updater.errors import GivenUp, NotStaged, TooDear
 from updater.hooks import HookFacts, run_hooks
 from updater.slots import SlotGroup, refuse_active
 from updater.state import Content, ImageRecord, Rates, SlotRecord, TrustRecord
 from updater.units import count_of
+
+if TYPE_CHECKING:
+    from updater.peers.client import PeerReport
 
 
 class Outcome(enum.Enum):
@@ -63,6 +67,7 @@ class UpdateReport:
         slot: the bootloader's name of the target.
         images: what was written, by class in the order of writing; empty where nothing was done.
         seconds: wall time of the whole.
+        neighbours: what each of them gave.
     """
 
     outcome: Outcome
@@ -72,6 +77,7 @@ class UpdateReport:
     images: tuple[ImageReport, ...] = ()
     caveats: tuple[str, ...] = ()
     seconds: float = 0.0
+    neighbours: tuple[PeerReport, ...] = ()
 
 
 def update(
@@ -118,7 +124,7 @@ def update(
             time.monotonic() - started,
         )
     try:
-        images = _apply(machine, target, candidate, offline)
+        images, neighbours = _apply(machine, target, candidate, offline)
         if activate:
             _activate(machine, target, candidate)
     except BaseException as error:
@@ -132,6 +138,7 @@ def update(
         images,
         candidate.caveats,
         time.monotonic() - started,
+        neighbours,
     )
 
 
@@ -210,18 +217,16 @@ def _refuse_given_up(machine: Machine, candidate: Candidate) -> None:
 
 def _apply(
     machine: Machine, target: SlotGroup, candidate: Candidate, offline: bool
-) -> tuple[ImageReport, ...]:
-    """Fill the target's devices and record what they hold."""
+) -> tuple[tuple[ImageReport, ...], tuple[PeerReport, ...]]:
+    """Fill the target's devices and record what they hold; tell what neighbours gave, too."""
     machine.require_proved(machine.bootloader.read())
     for slot in target.slots.values():
         refuse_active(slot, machine.running)
     facts = _facts(target, candidate)
     run_hooks(machine.config.hooks, "before", facts, machine.sink)
     writing = _Writing(machine, target, candidate)
-    extra = map(parse_locator, machine.stores.extra_stores)
-    stores = [] if offline else [*candidate.stores, *extra]
     reports = []
-    with open_locators(stores, machine.stores, machine.sink) as chain:
+    with open_chunks(machine, target, candidate, taking=True, offline=offline) as chunks:
         for slot_class, image in candidate.images.items():
             slot = target.slots[slot_class]
             machine.sink(StepBegan(Step.WRITE, slot.name))
@@ -232,17 +237,18 @@ def _apply(
                     target_of(slot),
                     expected=image.file_system,
                     seeds=seeds_for(machine, target, slot_class),
-                    stores=chain,
-                    approve=writing.approve,
+                    stores=chunks.chain,
+                    approve=partial(writing.approve, slot_class, chunks),
                     sink=machine.sink,
                 )
             )
+        neighbours = chunks.reports
     run_hooks(machine.config.hooks, "after", facts, machine.sink)
     machine.sink(StepBegan(Step.RECORD, target.boot))
     for slot_class, image in candidate.images.items():
         machine.files.keep_index(target.boot, slot_class, image.index)
     writing.record_verified(reports)
-    return tuple(reports)
+    return tuple(reports), neighbours
 
 
 def _activate(machine: Machine, target: SlotGroup, candidate: Candidate) -> None:
@@ -281,8 +287,9 @@ class _Writing:
         self._to_fetch = 0
         self._marked = False
 
-    def approve(self, plan: Plan) -> None:
+    def approve(self, slot_class: str, chunks: Chunks, plan: Plan) -> None:
         """Refuse what is too dear; else, once, make sure that what is written to cannot boot."""
+        chunks.planned(slot_class, plan)
         self._to_fetch += _bytes_to_fetch(plan)
         most = self._machine.config.update.most_download
         if most is not None and self._to_fetch > most:

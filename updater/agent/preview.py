@@ -5,19 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from images.errors import NoSpace
 from images.events import Phase
 from images.extraction import Options, plan
-from images.locator import parse_locator
 from images.planning import Plan
 from images.sources import Source
 from images.stores.chain import Chain
-from images.stores.opening import open_locators
 from updater.agent.candidate import Candidate
 from updater.agent.events import Step, StepBegan
 from updater.agent.machine import Machine, target_of
 from updater.agent.seeding import seeds_for
+from updater.agent.sharing import open_chunks
 from updater.errors import ConfigInvalid
 from updater.slots import SlotGroup
 from updater.state import Rates
@@ -53,8 +53,7 @@ def preview(
         ImageError: see `images.plan`.
     """
     found = []
-    extra = map(parse_locator, machine.stores.extra_stores)
-    with open_locators([*candidate.stores, *extra], machine.stores, machine.sink) as stores:
+    with open_chunks(machine, target, candidate, taking=False) as chunks:
         for slot_class, image in candidate.images.items():
             slot = target.slots[slot_class]
             machine.sink(StepBegan(Step.PLAN, slot.name))
@@ -62,7 +61,7 @@ def preview(
                 image.index,
                 target_of(slot),
                 seeds=seeds_for(machine, target, slot_class),
-                stores=stores,
+                stores=chunks.chain,
                 options=Options(ask_stores=ask_stores),
                 sink=machine.sink,
             )
@@ -83,9 +82,9 @@ def download(machine: Machine, target: SlotGroup, candidate: Candidate) -> tuple
     """
     if machine.stores.cache is None:
         raise ConfigInvalid("there is no cache to fetch into", hint="set stores.cache")
-    chunks = fetched = 0
-    places = [*candidate.stores, *map(parse_locator, machine.stores.extra_stores)]
-    with open_locators(places, machine.stores, machine.sink, keep_local=True) as stores:
+    count = fetched = 0
+    with open_chunks(machine, target, candidate, taking=False, keep_local=True) as found:
+        stores = found.chain
         for slot_class, image in candidate.images.items():
             slot = target.slots[slot_class]
             machine.sink(StepBegan(Step.PLAN, slot.name))
@@ -97,12 +96,13 @@ def download(machine: Machine, target: SlotGroup, candidate: Candidate) -> tuple
                 sink=machine.sink,
             )
             machine.sink(StepBegan(Step.DOWNLOAD, slot.name))
-            for answer in stores.fetch(made.refs(Source.STORE), image.index.digest):
+            wanted = chain(made.refs(Source.PEER), made.refs(Source.STORE))
+            for answer in stores.fetch(wanted, image.index.digest):
                 if answer.error is not None:
                     raise answer.error
-                chunks, fetched = chunks + 1, fetched + answer.transferred
+                count, fetched = count + 1, fetched + answer.transferred
             _see_that_it_was_kept(stores, made)
-    return chunks, fetched
+    return count, fetched
 
 
 def _see_that_it_was_kept(stores: Chain, made: Plan) -> None:

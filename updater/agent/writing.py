@@ -34,6 +34,7 @@ class ImageReport:
         bytes_written: that went to the medium.
         bytes_skipped: of the image that were right already, or shared by the file system.
         bytes_fetched: that came from the stores, compressed, failures included.
+        bytes_from_neighbours: the same of neighbours, failures not included.
         seconds: wall time by phase.
     """
 
@@ -45,6 +46,7 @@ class ImageReport:
     bytes_written: int
     bytes_skipped: int
     bytes_fetched: int
+    bytes_from_neighbours: int
     seconds: Mapping[Phase, float]
 
 
@@ -96,6 +98,7 @@ def write_image(
         report.bytes_written,
         max(0, index.blob_length - report.bytes_written),
         report.transferred,
+        report.transferred_by_peers,
         report.seconds,
     )
 

@@ -66,6 +66,8 @@ GROUPS = {
         Verb("mark-bad", "say that a slot is bad"),
         Verb("rollback", "go back to the other slot"),
         Verb("history", "what happened to the slots, and which releases failed"),
+        Verb("peer", "give neighbours on the LAN the chunks of what the slots hold"),
+        Verb("peers", "who is there on the LAN, what they hold, how fast they are"),
         Verb("doctor", "look for what would make an update fail, before it does"),
     ),
     "releases and the keys that sign them": (

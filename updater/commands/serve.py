@@ -11,6 +11,7 @@ import argparse
 import threading
 from dataclasses import dataclass
 
+from images.http_server import Limits
 from images.serve import serve
 from updater.arguments import positive
 from updater.console import Console
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Do it."""
     folder = local_path(args.folder)
     address: Address = args.listen
-    with serve(folder, address.host, address.port, rate_limit_bps=args.rate_limit_bps) as server:
+    limits = Limits(rate_bps=args.rate_limit_bps)
+    with serve(folder, address.host, address.port, limits) as server:
         console.item("serving", Serving(str(folder), server.url), server.url)
         console.flush()
         console.notifier.ready()

@@ -11,7 +11,7 @@ import pytest
 from images.errors import ImageError, StoreUnavailable
 from images.fetch import fetch_bytes
 from images.locator import HttpUrl
-from images.stores.rules import MOST_REDIRECTS
+from images.stores.settings import MOST_REDIRECTS
 from tests.chunk_site import CALM, ChunkSite, fetch, http_url
 from tests.faulty_server import FaultyServer, redirected, status
 
