@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import argparse
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from images.errors import NotAccessible
 from updater.agent.sharing import held_on_slots, require_discovery
+from updater.config_tables import PeersConfig
 from updater.console import Console
 from updater.device_options import add_device, machine_of
 from updater.peers.holdings import Holdings
 from updater.peers.neighbourhood import Neighbourhood
+from updater.peers.service import LINGER_S
+
+PORT_AGAIN_S = 2.0
 
 LOOK_AGAIN_S = 5.0
 """How often the state is looked at: an update takes longer."""
@@ -58,9 +64,7 @@ def _give(args: argparse.Namespace, console: Console) -> None:
         machine = stack.enter_context(machine_of(args, console, write=False))
         require_discovery(machine)
         held, shas = held_on_slots(stack, machine)
-        hood = stack.enter_context(
-            Neighbourhood(machine.config.peers, Holdings(held), indexes=shas)
-        )
+        hood = stack.enter_context(_join(machine.config.peers, Holdings(held), shas, console))
         giving = Giving(hood.port, len(held), sum(len(one.index) for one in held))
         console.item(
             "giving",
@@ -75,3 +79,19 @@ def _give(args: argparse.Namespace, console: Console) -> None:
             slots = machine.files.load_whole().slots
             if [(name, record.images) for name, record in slots.items()] != known:
                 return
+
+
+def _join(
+    config: PeersConfig, holdings: Holdings, shas: list[bytes], console: Console
+) -> Neighbourhood:
+    """Begin to give; wait while what an update has left behind still gives at our port."""
+    end_s = time.monotonic() + LINGER_S
+    while True:
+        try:
+            return Neighbourhood(config, holdings, indexes=shas)
+        except NotAccessible as error:
+            if time.monotonic() > end_s:
+                raise
+            console.warn(f"{error}; trying again")
+        console.notifier.alive()
+        threading.Event().wait(PORT_AGAIN_S)

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Self
 
 from images.digests import ChunkId
-from images.errors import ImageError
+from images.errors import ImageError, NotAccessible
 from images.http_server import Limits, Server, listen
 from updater.config_tables import PeersConfig
 from updater.peers import process
@@ -86,7 +86,7 @@ class Neighbourhood:
         tags = tuple(self.site.tag(self.identity, index) for index in indexes)
         updating = None if release is None else self.site.tag(self.identity, release)
         about = About(self.identity, updating, tags)
-        listener = listen("::" if socket.has_dualstack_ipv6() else "0.0.0.0", config.port)
+        listener = _listen(config.port, or_any=release is not None)
         self.port = int(listener.getsockname()[1])
         fds = [held.fd for held in holdings.held]
         with listener:
@@ -180,6 +180,22 @@ class Neighbourhood:
             if self._release is not None:
                 process.detach()
                 service.linger()
+
+
+def _listen(port: int, *, or_any: bool) -> socket.socket:
+    """Listen everywhere.
+
+    Args:
+        port: 0 for a free one.
+        or_any: a free one as well if that one is taken: `caflip peer` may run beside the agent.
+    """
+    everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
+    try:
+        return listen(everywhere, port)
+    except NotAccessible:
+        if not or_any:
+            raise
+        return listen(everywhere, 0)
 
 
 def _load() -> None:

@@ -27,8 +27,9 @@ from updater.peers.window import Window
 WINDOW = 8192
 """Chunks that are shared out at a time, so that memory does not grow with the image."""
 
-MOST_PEERS = 8
-"""Neighbours that are asked at once; more do not make the LAN faster."""
+MOST_PEERS = 32
+"""Neighbours that are asked at once. Chunks are shared out among these only: where more devices
+update than that, each chunk is taken from the origin a few times."""
 
 
 class Swarm:

@@ -51,7 +51,7 @@ FIRST_ANSWERS_S = 2.0
 ASK_AGAIN_S = 0.5
 MOST_ASKED_AGAIN, MOST_ASKED_OF_OURS = 256, 64
 REFRESH_S = 0.25
-_PAUSE_S = 0.05
+_PAUSE_S = 0.1
 
 ORIGIN = ""
 """Stands for the origin where others have identities."""
@@ -282,7 +282,8 @@ class Window:
                     refs += self._awaited(self._me, MOST_ASKED_OF_OURS)
             if refs:
                 self._learn(name, client.have(refs))
-                due_s = time.monotonic() + ASK_AGAIN_S
+                # Of a crowd each one is asked less often, so that all of it can be.
+                due_s = time.monotonic() + ASK_AGAIN_S * max(1.0, len(self._clients) / 8)
             if not self._take_from(client):
                 self._closing.wait(_PAUSE_S)
         with self._lock:

@@ -111,11 +111,12 @@ def join(fleet: Fleet, folder: Path, host: Host, origin: str, *more: str) -> Mem
 
 
 @contextmanager
-def serving(host: Host, fleet: Fleet) -> Iterator[str]:
+def serving(host: Host, fleet: Fleet, *, ipv6: bool = False) -> Iterator[str]:
     """Serve the channel on a host; give its URL."""
+    address = f"[{host.address6}]" if ipv6 else host.address
     with host.start(
         *(sys.executable, "-m", "updater", "serve", fleet.site.folder),
-        f"--listen={host.address}:{PORT}",
+        f"--listen={address}:{PORT}",
         errors=subprocess.DEVNULL,
     ) as server:
         assert server.stdout is not None
