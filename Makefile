@@ -75,6 +75,7 @@ test: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	@.ci/apt-install $(PACKAGES_TEST)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.swarm
 
 crash: $(VENV)/installed-dev
 	@.ci/apt-install $(PACKAGES_TEST)

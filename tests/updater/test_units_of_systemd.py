@@ -16,7 +16,7 @@ from updater.device_options import EX_NOTHING
 
 FOLDER = Path(__file__).parent.parent.parent / "packaging/systemd"
 SERVICES = ("caflip-update.service", "caflip-health.service")
-NAMES = (*SERVICES, "caflip-update.timer")
+NAMES = (*SERVICES, "caflip-update.timer", "caflip-peer.service")
 PROGRAM = "/usr/bin/caflip"
 CHECK = "systemd-boot-check-no-failures.service"
 

@@ -46,6 +46,12 @@ def _lines(status: Status) -> list[str]:
         record = slot.record
         what = record.version or "nothing that is remembered"
         lines.append(f"  content: {what} ({record.content.value})")
+        lines += [
+            f"  {slot_class} came from: "
+            + ", ".join(f"{format_bytes(n)} {name}" for name, n in image.bytes_by_source.items())
+            for slot_class, image in record.images.items()
+            if image.bytes_by_source
+        ]
         if record.last_error:
             lines.append(f"  last error: {record.last_error}")
         for name, device in slot.devices.items():
