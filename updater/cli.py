@@ -159,12 +159,17 @@ def _failure_of(
     """Return what a run failed with: after a signal, whatever broke broke because of that."""
     from boot.errors import BootError
     from fsprobe import ProbeError
-    from images.errors import Bug, ImageError, Interrupted
+    from images.errors import Bug, ImageError, Interrupted, RetryLater
 
     if interrupted or isinstance(error, KeyboardInterrupt):
         return Interrupted("Got exit signal, quitting." if casync else "stopped by a signal")
     if isinstance(error, ImageError | ProbeError | BootError):
         return error
+    if isinstance(error, MemoryError):
+        return RetryLater(
+            "there is not enough memory",
+            hint="end other programs, then run the same command again: it continues",
+        )
     return Bug(f"{type(error).__name__}: {error}")
 
 

@@ -35,6 +35,7 @@ MOST_TAGS = 16
 """Of 16 digits each: with the rest they fit into one TXT string of 255 bytes (RFC 6763, 6.1)."""
 
 TELL_S = 0.2
+JOIN_AGAIN_S = 1.0
 RESOLVE_MS = 500
 
 _NAME = re.compile(rf"([0-9a-f]{{16}})\.{re.escape(TYPE)}")
@@ -71,6 +72,7 @@ class Discovery:
         self._links: tuple[Link, ...] = ()
         self._zeroconf: Zeroconf | None = None
         self._browser: ServiceBrowser | None = None
+        self._looked = False  # once; before that there is nothing to tell
         self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=work, name="discovery", daemon=True)
@@ -92,11 +94,13 @@ class Discovery:
             with link_events() as events:
                 while not self._closing.is_set():
                     links = usable_links(self._metered)
-                    if links != self._links:
+                    if links != self._links or self._zeroconf is None:
                         self._leave()
                         self._join(links)
+                    again_s = time.monotonic() + JOIN_AGAIN_S
                     while not self._closing.is_set() and not events.wait(TELL_S):
-                        pass
+                        if self._zeroconf is None and time.monotonic() > again_s:
+                            break
         finally:
             self._leave()
 
@@ -110,14 +114,17 @@ class Discovery:
             if any(own.version == 6 for own in link.addresses):
                 places.append(link.index)
         if not places:
+            self._looked = True
             return
-        # An address that has just come may be tentative, and cannot be bound yet; there is an
-        # event when it can.
-        with suppress(OSError):
-            self._zeroconf = Zeroconf(interfaces=places, ip_version=_versions(links))
-            self._browser = ServiceBrowser(self._zeroconf, TYPE, handlers=[self._changed])
-            # The name is random: nobody has to be asked whether it is taken.
-            self._zeroconf.register_service(self._service(links), cooperating_responders=True)
+        try:
+            zeroconf = Zeroconf(interfaces=places, ip_version=_versions(links))
+        except OSError:
+            return  # an address that has just come may be tentative, and cannot be bound yet
+        self._zeroconf = zeroconf
+        self._browser = ServiceBrowser(zeroconf, TYPE, handlers=[self._changed])
+        # The name is random: nobody has to be asked whether it is taken.
+        zeroconf.register_service(self._service(links), cooperating_responders=True)
+        self._looked = True
 
     def _leave(self) -> None:
         gone, self._zeroconf, self._browser = self._zeroconf, None, None
@@ -160,12 +167,7 @@ class Discovery:
             with suppress(Empty):
                 self._look_up(self._names.get(timeout=TELL_S))
             peers = tuple(sorted(self._found.values(), key=lambda peer: peer.about.identity))
-            if (
-                self._zeroconf is not None
-                and peers != told
-                and time.monotonic() >= due_s
-                and self._tell(peers)
-            ):
+            if self._looked and peers != told and time.monotonic() >= due_s and self._tell(peers):
                 told, due_s = peers, time.monotonic() + TELL_S
 
     def _look_up(self, name: str) -> None:
