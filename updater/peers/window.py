@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 PATIENCE_S = 10.0
 """An owner from whom nothing comes for so long is taken for dead."""
 
-FIRST_PATIENCE_S = 5.0
-"""The same of one from whom nothing has come yet: it may still be looking through its slots."""
 
 HEDGE_S = 2.0
 """Four times what a batch of chunks should take."""
@@ -45,7 +43,7 @@ BATCH_S = 0.5
 """The origin is asked for half a second's worth at a time: what is under way when a neighbour turns
 up may be fetched twice."""
 
-FIRST_ANSWERS_S = 2.0
+FIRST_ANSWERS_S = 5.0
 """So long the origin has to wait for neighbours to say what they have."""
 
 ASK_AGAIN_S = 0.5
@@ -86,7 +84,6 @@ class Window:
         self._shares: dict[str, deque[ChunkRef]] = {}
         self._round = 0  # of the members; neighbours are asked anew for everything in each
         self._stalled: set[str] = set()
-        self._active: set[str] = set()
         self._progress_s: dict[str, float] = {}
         self._started_s = time.monotonic()
         self._idle_s: float | None = None  # since when the origin has nothing left for us
@@ -165,8 +162,7 @@ class Window:
         """Take chunks away from owners that do not get them."""
         now_s = time.monotonic()
         for name in self._members - {self._me}:
-            patience_s = PATIENCE_S if name in self._active else FIRST_PATIENCE_S
-            if now_s - self._progress_s[name] > patience_s and self._awaited(name, 1):
+            if now_s - self._progress_s[name] > PATIENCE_S and self._awaited(name, 1):
                 self._stalled.add(name)
         if self._idle_s is not None:
             own_s = self._idle_s - self._started_s
@@ -297,8 +293,7 @@ class Window:
                 self._coming_s.setdefault(ref.number, now_s)
             fresh = {ref.number for ref in what.here if ref.number in self._lacking}
             said = self._said.setdefault(name, set())
-            if fresh - said or what.coming:
-                self._active.add(name)
+            if fresh - said:
                 self._progress_s[name] = time.monotonic()
             said |= fresh
 
