@@ -15,6 +15,7 @@ rename and a crash, the kernel sees the new file and GRUB and U-Boot the old one
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,15 +45,31 @@ def read_at(path: Path, offset: int, length: int) -> bytes:
     with os_errors(path):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data = b""
-            while len(data) < length:
-                piece = os.pread(fd, length - len(data), offset + len(data))
-                if not piece:
-                    break
-                data += piece
-            return data
+            return _read(fd, offset, length)
         finally:
             os.close(fd)
+
+
+def _read(fd: int, offset: int, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        piece = os.pread(fd, length - len(data), offset + len(data))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def _settle(fd: int, offset: int, data: bytes) -> None:
+    """Bring what was written to the medium, and see that it is there.
+
+    Raises:
+        OSError: it is not: a medium may take a write and keep something else.
+    """
+    os.fsync(fd)
+    os.posix_fadvise(fd, offset, len(data), os.POSIX_FADV_DONTNEED)
+    if _read(fd, offset, len(data)) != data:
+        raise OSError(errno.EIO, "reads back otherwise than it was written")
 
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:
@@ -63,13 +80,13 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
         EnvironmentFault: it cannot be written.
     """
     with os_errors(path):
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            view = memoryview(data)
+            view, at = memoryview(data), offset
             while view:
-                count = os.pwrite(fd, view, offset)
-                view, offset = view[count:], offset + count
-            os.fsync(fd)
+                count = os.pwrite(fd, view, at)
+                view, at = view[count:], at + count
+            _settle(fd, offset, data)
         finally:
             os.close(fd)
 
@@ -84,12 +101,12 @@ def replace_file(path: Path, data: bytes) -> None:
     # The same name every time: what a cut left behind is taken over, and never piles up.
     temporary = path.with_name(f"{path.name}.new")
     with os_errors(path):
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
-            os.fsync(fd)
+            _settle(fd, 0, data)
         finally:
             os.close(fd)
         os.rename(temporary, path)

@@ -70,4 +70,12 @@ class Device:
         self._budget -= length
         if self._budget < 0:
             raise BudgetExceeded
-        return os.pread(self._fd, length, self._start + offset)
+        # Linux returns what is before a bad sector, and fails the read that begins with it.
+        data = b""
+        while len(data) < length:
+            at = self._start + offset + len(data)
+            piece = os.pread(self._fd, length - len(data), at)
+            if not piece:
+                break
+            data += piece
+        return data
