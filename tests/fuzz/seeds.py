@@ -6,6 +6,7 @@ What the fuzzer found, `found-…`, is kept as it is.
 
 from __future__ import annotations
 
+import json
 import struct
 import subprocess
 import tempfile
@@ -15,14 +16,17 @@ from pathlib import Path
 from uuid import UUID
 
 from boot.load_option import Partition, build
+from images.chunkfile import relative_path
 from images.compression import Compression, compress
 from tests.boot.test_barebox import HAND_MADE, STRIDE
 from tests.fsprobe import container_images, linux_images
 from tests.fsprobe.footprint import footprint
 from tests.fuzz.running import CORPUS, ROOT
+from tests.fuzz.targets import peer_request, peer_said
 from tests.updater.config_texts import LEAST
 from tests.updater.releases.releases_made import RELEASE, trust_change
 from tests.updater.releases.signing_keys import NOW, SigningKeys, packets
+from updater.peers.service import question
 from updater.releases.channel import pointer_bytes
 from updater.state import (
     Content,
@@ -48,6 +52,7 @@ def main() -> None:
         _disks(folder)
     _boot_files()
     _updater_files()
+    _peers()
     keys = SigningKeys()
     try:
         _releases(keys)
@@ -172,6 +177,26 @@ def _updater_files() -> None:
     )
     keep("state", "full", state_bytes(state))
     keep("state", "fresh", state_bytes(State()))
+
+
+def _peers() -> None:
+    here = next(iter(peer_request.CHUNKS))
+    paths = {
+        "peer": "/peer",
+        "have": question(list(peer_request.CHUNKS)),
+        "chunk": f"/{relative_path(here, '.cacnk')}",
+        "raw": f"/{relative_path(here, '')}",
+    }
+    for name, path in paths.items():
+        for kind, site in ((0, peer_request.OPEN), (1, peer_request.CLOSED)):
+            target = path + site.query(peer_request.LOCAL, path)
+            head = f"GET {target} HTTP/1.1\r\nHost: {peer_request.LOCAL}"
+            keep("peer_request", f"{name}-{kind}", bytes([kind]) + head.encode())
+    about = {"version": 1, "identity": "00" * 8, "updating": "11" * 8, "holds": ["22" * 8]}
+    keep("peer_said", "answer", b"\0" + json.dumps(about).encode())
+    tag = peer_said.SITE.tag(peer_said.IDENTITY, b"site")
+    text = f"v=1\0s={tag}\0u={'11' * 8}\0h={'22' * 16}"
+    keep("peer_said", "announced", b"\1" + text.encode())
 
 
 def _releases(keys: SigningKeys) -> None:

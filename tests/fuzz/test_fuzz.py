@@ -23,6 +23,8 @@ RUNS_OF = {
     "loader_entries": 800,
     "names": 8000,
     "partitions": 700,
+    "peer_request": 20_000,
+    "peer_said": 20_000,
     "release": 4000,
     "signatures": 8000,
 }

@@ -45,6 +45,18 @@ DEFECTS = (
         '_NAME = re.compile(r"[0-9a-fA-F]{64}")',
     ),
     Planted(
+        "peer_request",
+        "updater/peers/holdings.py",
+        "self._state(number) == HERE else -1",
+        "self._state(number) else -1",
+    ),
+    Planted(
+        "peer_said",
+        "updater/peers/client.py",
+        "if not _IDENTITY.fullmatch(identity)",
+        "if not _IDENTITY.match(identity)",
+    ),
+    Planted(
         "release",
         "updater/releases/document.py",
         "if release.to_bytes() != data:",

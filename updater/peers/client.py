@@ -220,10 +220,16 @@ def ask_about(host: str, port: int, site: Site) -> Peer:
     address = _authority(host.partition("%")[0], port)
     url = f"http://{_authority(host.replace('%', '%25'), port)}/peer{site.query(address, '/peer')}"
     body = fetch_bytes(HttpUrl(url, None), SETTINGS, _MOST_ABOUT)
-    return Peer(_parse_about(address, body), host, port, given=True)
+    return Peer(parse_about(address, body), host, port, given=True)
 
 
-def _parse_about(address: str, body: bytes) -> About:
+def parse_about(address: str, body: bytes) -> About:
+    """Read what a neighbour answers when it is asked who it is.
+
+    Raises:
+        StoreUnavailable: it speaks another version.
+        Refused: it is no neighbour's answer.
+    """
     try:
         said = json.loads(body)
         if said["version"] != VERSION:
