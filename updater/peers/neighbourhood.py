@@ -33,9 +33,6 @@ from updater.peers.site import Site
 GIVEN_AGAIN_S = 2.0
 """How often peers of the configuration are asked who they are and what they do now."""
 
-SETTLED_S = 2.0
-"""Neighbours find each other within a second; who is alone before that may not stay so."""
-
 UNHEARD_S = 15.0
 """A process that has told nothing by then will not."""
 
@@ -109,13 +106,12 @@ class Neighbourhood:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def settled(self) -> bool:
-        """We have looked around for long enough to know who is there."""
+    def has_looked_for(self, seconds: float) -> bool:
+        """Tell whether we have looked around for so long, or have nothing to look with."""
         now_s = time.monotonic()
         if self._heard_s is None:
             return now_s - self._started_s > UNHEARD_S or not self._discover
-        return now_s - self._heard_s > SETTLED_S
+        return now_s - self._heard_s > seconds
 
     def peers(self) -> tuple[Peer, ...]:
         """Return who is there now."""

@@ -43,8 +43,12 @@ BATCH_S = 0.5
 """The origin is asked for half a second's worth at a time: what is under way when a neighbour turns
 up may be fetched twice."""
 
+ALONE_S, SETTLED_S = 0.5, 2.0
+"""Most neighbours answer at once, all within a second or two. Who has found nobody at first asks
+the origin; who has looked for longer asks it for much at a time. We look before the survey."""
+
 FIRST_ANSWERS_S = 5.0
-"""So long the origin has to wait for neighbours to say what they have."""
+"""So long the origin has to wait for neighbours to come, and to say what they have."""
 
 ASK_AGAIN_S = 0.5
 MOST_ASKED_AGAIN, MOST_ASKED_OF_OURS = 256, 64
@@ -79,7 +83,7 @@ class Window:
         self._clients: dict[str, Client] = {}
         self._said: dict[str, set[int]] = {}  # what of it each neighbour says it has
         self._coming_s: dict[int, float] = {}  # since when a neighbour waits for it
-        self._unheard: set[str] = set()  # those there at first that have not said what they have
+        self._unheard: set[str] = set()  # those that came early and have not said what they have
         self._members: frozenset[str] = frozenset()
         self._shares: dict[str, deque[ChunkRef]] = {}
         self._round = 0  # of the members; neighbours are asked anew for everything in each
@@ -90,7 +94,6 @@ class Window:
 
     def __enter__(self) -> Self:
         self._refresh()
-        self._unheard = set(self._clients)
         for _ in range(ORIGIN_THREADS):
             self._start(self._ask_origin)
         return self
@@ -133,6 +136,8 @@ class Window:
             for name in self._clients.keys() - clients.keys():
                 self._forget(name)
             new = [client for name, client in clients.items() if name not in self._clients]
+            if time.monotonic() - self._started_s < FIRST_ANSWERS_S:
+                self._unheard.update(clients.keys() - self._clients.keys())
             self._clients = clients
             self._note_stalled()
             members = frozenset({self._me, *self._updating()} - self._stalled)
@@ -210,7 +215,7 @@ class Window:
                 self._came_from_origin(answer)
                 if self._closing.is_set():
                     return
-            if len(refs) == batch and self._swarm.neighbourhood.settled:
+            if len(refs) == batch and self._swarm.neighbourhood.has_looked_for(SETTLED_S):
                 worth = BATCH_S * len(refs) / (time.monotonic() - started_s)
                 batch = max(LEAST_BATCH, min(MOST_BATCH, 2 * batch, int(worth)))
 
@@ -218,7 +223,7 @@ class Window:
         """Take what is to be asked of the origin now."""
         refs: list[ChunkRef] = []
         with self._lock:
-            if self._unheard and time.monotonic() - self._started_s < FIRST_ANSWERS_S:
+            if self._may_learn_more and time.monotonic() - self._started_s < FIRST_ANSWERS_S:
                 return []
             while len(refs) < most and (ref := self._next_of_origin()) is not None:
                 self._taken[ref.number] = _Taken(ORIGIN, time.monotonic())
@@ -226,6 +231,12 @@ class Window:
         for ref in refs:
             self._swarm.neighbourhood.note(ref.id, COMING)
         return refs
+
+    @property
+    def _may_learn_more(self) -> bool:
+        if self._clients:
+            return bool(self._unheard)
+        return not self._swarm.neighbourhood.has_looked_for(ALONE_S)
 
     def _next_of_origin(self) -> ChunkRef | None:
         own = self._awaited(self._me, 1, coming=False)
