@@ -15,7 +15,6 @@ is the integrator's, so as long as it stands in the way nothing is written.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -26,10 +25,11 @@ from boot.efivars import EFIVARS, LOADER, EfiVariables
 from boot.errors import BootSettingInvalid, EnvironmentInvalid
 from boot.loader_entries import NAME, Entry, in_order, read_entries, read_settings, select
 from boot.settings import checked_slots, checked_tries
-from boot.storage import os_errors, rename, sync_folder
+from boot.storage import SHARED, discard, rename
 
 DEFAULT, ONE_SHOT, PREFERRED = "LoaderEntryDefault", "LoaderEntryOneShot", "LoaderEntryPreferred"
 SAVED = "@saved"
+FOLDERS = ("loader/entries", "EFI/Linux")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,12 @@ class SystemdBoot:
         reading = self._read()
         if (why := _override(reading)) is not None:
             found.append(why)
+        for folder in FOLDERS:
+            found += [
+                f"{path} has the clusters of a boot entry, since a power cut: it must not be"
+                " removed by hand; fsck.vfat parts them"
+                for path in sorted((self._boot / folder).glob(f"*{SHARED}*"))
+            ]
         return tuple(found)
 
     def _read(self) -> _Reading:
@@ -188,9 +194,7 @@ class SystemdBoot:
             rename(kept.path, target)
         for stray in strays:
             if stray.path != target:
-                with os_errors(stray.path):
-                    os.unlink(stray.path)
-                    sync_folder(stray.path.parent)
+                discard(stray.path, target)
 
 
 def pattern_of(slot: str) -> str:

@@ -220,6 +220,22 @@ def test_a_slot_without_entry_or_kernel_is_never_made_primary(fake: Fake) -> Non
     assert fake.default() == pattern_of(A)
 
 
+def test_an_empty_file_with_the_next_name_does_not_stand_in_the_way(fake: Fake) -> None:
+    for left in ("slot-b+3.conf", "slot-b.conf"):
+        (fake.entries / left).touch()
+    assert fake.loader.read().next == A
+    fake.loader.set_primary(B, 3)
+    assert fake.names() == ["slot-a.conf", "slot-b+3.conf"]
+    assert fake.loader.read().next == B
+
+
+def test_a_file_that_shares_its_clusters_with_an_entry_is_told(fake: Fake) -> None:
+    before = fake.loader.weaknesses()
+    (fake.entries / "slot-b+2.conf.shared-1").touch()
+    (more,) = set(fake.loader.weaknesses()) - set(before)
+    assert "slot-b+2.conf.shared-1 has the clusters of a boot entry" in more
+
+
 def test_a_default_by_name_is_told_and_replaced(fake: Fake) -> None:
     fake.variables.write_text("LoaderEntryDefault", LOADER, "slot-b+0*")
     fake.starts("slot-b+0.conf")
