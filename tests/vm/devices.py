@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.vm.architecture import Architecture
 from tests.vm.caflip_guest import tree_with_caflip
 from tests.vm.disk import Partition, make_disk, root_image
+from tests.vm.machine import Hardware, LoggedDisk
 from tests.vm.rootfs import Version
 from tests.vm.uboot import FW_ENV_CONFIG, Board, Storage, make_board
 
@@ -63,3 +64,19 @@ def uboot_device(
     texts = {"etc-caflip/fw_env.config": FW_ENV_CONFIG[storage], **(data or {})}
     disk = factory_disk(folder, Architecture.ARM64, both=both, data=texts)
     return make_board(folder, disk, storage, variables)
+
+
+def direct(disk: Path, *more: LoggedDisk | Path) -> Hardware:
+    """Return an ARM machine whose kernel is started without a bootloader: the fastest there is.
+
+    Args:
+        disk: with the root in slot A.
+        more: further disks, /dev/vda and so on.
+    """
+    root = Partition.ROOT_A.uuid
+    return Hardware(
+        Architecture.ARM64,
+        (disk, *more),
+        kernel=tree_with_caflip(Architecture.ARM64) / "boot/vmlinuz",
+        arguments=f"console=ttyAMA0 root=PARTUUID={root} ro init=/usr/sbin/init panic=-1",
+    )

@@ -130,7 +130,12 @@ def make_disk(path: Path, roots: Mapping[Partition, Path], data: Mapping[str, st
 def write_partition(disk: Path, part: Partition, image: Path) -> None:
     """Copy an image into a partition, and leave holes where it has some."""
     assert image.stat().st_size <= part.length
-    with image.open("rb") as source, disk.open("r+b") as target:
+    copy_data(image, disk, part.offset)
+
+
+def copy_data(image: Path, target_path: Path, offset: int) -> None:
+    """Copy an image to a place in a file, and leave holes where it has some."""
+    with image.open("rb") as source, target_path.open("r+b") as target:
         start = 0
         while True:
             try:
@@ -139,7 +144,7 @@ def write_partition(disk: Path, part: Partition, image: Path) -> None:
                 return
             end = os.lseek(source.fileno(), start, os.SEEK_HOLE)
             source.seek(start)
-            target.seek(part.offset + start)
+            target.seek(offset + start)
             while start < end:
                 start += target.write(source.read(min(MIB, end - start)))
 

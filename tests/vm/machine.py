@@ -26,6 +26,7 @@ from tests.vm.hangs import report_hang
 from tests.vm.places import places
 from tests.vm.qmp import Qmp
 from tests.vm.streams import Closed, Stream
+from tests.vm.write_log import SECTOR
 
 SILENCE_S = 60.0
 """Firmware and kernels say something within 2 s; one start in some hundred never does."""
@@ -39,13 +40,35 @@ _BOARD = {
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedDisk:
+    """A disk of which each request that writes is logged; see `write_log`.
+
+    Attributes:
+        image: what it holds.
+        log: made by `write_log.make_log`.
+    """
+
+    image: Path
+    log: Path
+
+    def options(self, name: str) -> list[str]:
+        """Return the options that make it a block device of this name."""
+        log = f"driver=blklogwrites,file={name}-image,log={name}-log,log-sector-size={SECTOR}"
+        return [
+            *("-blockdev", f"driver=file,node-name={name}-image,filename={self.image}"),
+            *("-blockdev", f"driver=file,node-name={name}-log,filename={self.log}"),
+            *("-blockdev", f"node-name={name},{log}"),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
 class Hardware:
     """What the machine consists of.
 
     Attributes:
-        disks: image files, or the URL of a server of one. The first is an NVMe disk (built into
-            the kernel, so root can be on it), the others virtio ones; U-Boot fails with two NVMe
-            controllers.
+        disks: image files, the URL of a server of one, or those that are logged. The first is an
+            NVMe disk (built into the kernel, so root can be on it), the others virtio ones; U-Boot
+            fails with two NVMe controllers.
         firmware: read-only flash bank 0; None for the board's own (SeaBIOS) or a given kernel.
         variables: writable flash bank 1.
         kernel: started directly, with `arguments` on its command line.
@@ -54,7 +77,7 @@ class Hardware:
     """
 
     architecture: Architecture
-    disks: tuple[Path | str, ...] = ()
+    disks: tuple[Path | str | LoggedDisk, ...] = ()
     firmware: Path | None = None
     variables: Path | None = None
     kernel: Path | None = None
@@ -79,11 +102,14 @@ class Hardware:
             if path is not None:
                 command += ["-drive", f"if=pflash,unit={unit},format=raw,{option},file={path}"]
         for number, disk in enumerate(self.disks):
-            drive = f"if=none,id=disk{number},format=raw,discard=unmap,file={disk}"
-            if isinstance(disk, Path):
-                drive += ",file.locking=off"
+            if isinstance(disk, LoggedDisk):
+                command += disk.options(f"disk{number}")
+            else:
+                drive = f"if=none,id=disk{number},format=raw,discard=unmap,file={disk}"
+                drive += ",file.locking=off" if isinstance(disk, Path) else ""
+                command += ["-drive", drive]
             device = "nvme,serial=caflip" if number == 0 else "virtio-blk-pci"
-            command += ["-drive", drive, "-device", f"{device},drive=disk{number}"]
+            command += ["-device", f"{device},drive=disk{number}"]
         if self.kernel is not None:
             command += ["-kernel", str(self.kernel), "-append", self.arguments]
         if self.network:
@@ -196,4 +222,4 @@ def started(hardware: Hardware, log: Path) -> Iterator[Machine]:
         yield machine
 
 
-__all__ = ["Closed", "Hardware", "Machine", "started"]
+__all__ = ["Closed", "Hardware", "LoggedDisk", "Machine", "started"]

@@ -39,7 +39,7 @@ from tests.vm.machine import Closed, Machine, started
 from tests.vm.rootfs import Version
 from tests.vm.turns import CHUNKS, Releases, slot_of, version_of
 from tests.vm.uboot import Storage
-from tests.vm.volatile_disk import Loss, Tear, VolatileDisk, served_disk
+from tests.vm.volatile_disk import KEPT, Loss, Tear, VolatileDisk, served_disk
 
 GOOD_A = {
     "BOOT_ORDER": "A B",
@@ -57,8 +57,6 @@ MOST_WRITES = 400
 """From power-on to a cut by write requests; an update that writes a whole slot takes some 360."""
 LIMIT_S = 60.0
 """For a cut by requests: there may be fewer."""
-KEPT = (0.0, 0.1, 0.5, 0.9, 1.0)
-"""How likely a piece that was not flushed is on the medium."""
 _CHUNK_SUFFIX = ".cacnk"
 _UNLIMITED = 1 << 30
 

@@ -28,11 +28,12 @@ PACKAGES = (
 )
 MODULES = (
     *("virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "virtio_rng"),
-    *("vfat", "nls_cp437", "nls_ascii", "efivarfs", "nbd", "softdog"),
+    *("vfat", "nls_cp437", "nls_ascii", "efivarfs"),
+    *("loop", "nbd", "softdog"),
 )
-"""`softdog` and `nbd` are there, but loaded only by who wants them."""
+"""The last ones are there, but loaded only by who wants them."""
 
-_ON_DEMAND = ("softdog", "nbd")
+_ON_DEMAND = ("loop", "nbd", "softdog")
 _LEFT_OUT = (
     *("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian"),
     *("usr/share/bash-completion", "usr/share/perl5", "usr/lib/python3.*/lib2to3"),

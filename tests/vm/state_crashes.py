@@ -11,7 +11,6 @@ has to say what the last step that had ended says, or the step after it.
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import subprocess
@@ -25,14 +24,12 @@ from tempfile import TemporaryDirectory
 from boot.grub import Grub, create_environment
 from tests.capabilities import require_tool
 from tests.loops import loop_device, mounted, run
-from tests.vm.volatile_disk import Tear
-from tests.vm.write_log import Entry, count_entries, crash, logged, read_entries
+from tests.vm.crash_points import CrashPoint, crash_command, ended
+from tests.vm.write_log import Entry, count_entries, logged, read_entries
 from updater.state import State
 from updater.state_files import StateFiles
 
 STEPS = 24
-KEPT = (0.0, 0.1, 0.5, 0.9, 1.0)
-"""How likely a piece that was not flushed is on the medium."""
 _LENGTH = 16 << 20  # of the file system: small, since it is copied for each crash
 _NOW = datetime(2026, 11, 5, 12, tzinfo=UTC)
 _ENVIRONMENT = "grubenv"
@@ -95,24 +92,22 @@ def crash_once(recording: Recording, folder: Path, chance: random.Random) -> int
     Raises:
         AssertionError: something cannot be read, or is older than it may be.
     """
-    point = chance.randrange(len(recording.entries) + 1)
-    tear, kept = chance.choice(list(Tear)), chance.choice(KEPT)
-    told = f"after {point} requests, {tear}, kept {kept}"
+    cut = CrashPoint.drawn(range(len(recording.entries) + 1), chance)
     image = folder / "crashed"
     shutil.copyfile(recording.image, image)
-    loss = crash(image, recording.entries[:point], tear, kept, chance)
+    loss = cut.apply(image, recording.entries)
 
     (folder / _ENVIRONMENT).write_bytes(_as_grub_reads(image, _ENVIRONMENT))
-    done = sum(end <= point for end in recording.changed)
+    done = ended(recording.changed, cut.point)
     left = Grub(folder / _ENVIRONMENT, ("A", "B")).read().slot("B").tries_left
-    assert (left or 0) in (tries_of(done), tries_of(done + 1)), f"{left} tries {told}"
+    assert (left or 0) in (tries_of(done), tries_of(done + 1)), f"{left} tries {cut}"
 
     with mounted(image, folder / "crashed-mnt") as at:
         files = StateFiles(at / _STATE)
         state = files.load()
-    done = sum(end <= point for end in recording.saved)
-    assert not files.lost, f"{files.damage} {told}"
-    assert (state.highest_sequence or 0) in (done, done + 1), f"{state.highest_sequence} {told}"
+    done = ended(recording.saved, cut.point)
+    assert not files.lost, f"{files.damage} {cut}"
+    assert (state.highest_sequence or 0) in (done, done + 1), f"{state.highest_sequence} {cut}"
     return loss.lost
 
 
@@ -139,17 +134,5 @@ def crashes(count: int, seed: int) -> int:
         return sum(crash_once(recording, Path(folder), chance) for _ in range(count))
 
 
-def main() -> int:
-    """Crash as often as the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m tests.vm.state_crashes")
-    parser.add_argument("count", type=int, metavar="N")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    args = parser.parse_args()
-    print(f"seed {args.seed}")
-    lost = crashes(args.count, args.seed)
-    print(f"{args.count} crashes, {lost} bytes lost, all readable and at most one step old")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(crash_command("tests.vm.state_crashes", crashes))

@@ -10,11 +10,10 @@ import pytest
 
 from tests.faulty_server import FaultyServer
 from tests.vm.architecture import Architecture
-from tests.vm.caflip_guest import tree_with_caflip
-from tests.vm.devices import factory_disk
+from tests.vm.devices import direct, factory_disk
 from tests.vm.disk import Partition
 from tests.vm.guest import JobFailed
-from tests.vm.machine import Closed, Hardware, started
+from tests.vm.machine import Closed, started
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
@@ -37,16 +36,6 @@ from backports import zstd
 assert zstd.decompress(zstd.compress(b"caflip" * 99)) == b"caflip" * 99
 """
 FETCH = 'import sys, requests; print(requests.get(sys.argv[1], timeout=20).text, end="")'
-
-
-def direct(disk: Path) -> Hardware:
-    root = Partition.ROOT_A.uuid
-    return Hardware(
-        Architecture.ARM64,
-        (disk,),
-        kernel=tree_with_caflip(Architecture.ARM64) / "boot/vmlinuz",
-        arguments=f"console=ttyAMA0 root=PARTUUID={root} ro init=/usr/sbin/init panic=-1",
-    )
 
 
 def test_a_job_in_a_guest_brings_its_status_and_caflip_works_there(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from tests.vm.nbd import serve
 SECTOR = 512
 BLOCK = 4096
 IDLE_S = 30.0
+KEPT = (0.0, 0.1, 0.5, 0.9, 1.0)
+"""How likely a piece that was not flushed is on the medium, to choose from."""
 
 
 class Tear(enum.Enum):

@@ -57,6 +57,12 @@ class Entry:
     data: bytes
 
 
+def make_log(path: Path) -> None:
+    """Make the file that QEMU writes a log to."""
+    with path.open("wb") as file:
+        file.truncate(_LOG_LENGTH)
+
+
 def count_entries(log: Path) -> int:
     """Return how many requests are logged; right after each flush.
 
@@ -129,8 +135,7 @@ def logged(image: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
     require_loop_devices()
     require_tool("qemu-storage-daemon", "fusermount3")
     log, export = folder / "log", folder / "export"
-    with log.open("wb") as file:
-        file.truncate(_LOG_LENGTH)
+    make_log(log)
     export.touch()
     daemon = subprocess.Popen(
         [
