@@ -76,7 +76,8 @@ def _settle(fd: int, offset: int, data: bytes) -> None:
         OSError: it is not: a medium may take a write and keep something else.
     """
     os.fsync(fd)
-    os.posix_fadvise(fd, offset, len(data), os.POSIX_FADV_DONTNEED)
+    # All of it: Linux keeps what is named only in part, and that may be more than a page.
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     if _read(fd, offset, len(data)) != data:
         raise OSError(errno.EIO, "reads back otherwise than it was written")
 

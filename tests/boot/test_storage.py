@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which order names and contents become durable, and what is never removed."""
+"""In which order names and contents become durable, what is read back, and what is never removed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from boot import storage
 from boot.errors import BootloaderMissing, EnvironmentFault
-from boot.storage import discard, rename, replace_file
+from boot.storage import discard, overwrite, rename, replace_file
 
 
 @pytest.fixture
@@ -139,3 +139,21 @@ def test_what_is_not_there_is_discarded_and_not_renamed(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(EnvironmentFault):
         discard(tmp_path / "folder", tmp_path / "kept")
+
+
+def test_what_was_written_in_place_is_forgotten_whole_before_it_is_read_back(
+    tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux keeps pages that are named only in part: a sector would be read back from memory."""
+    path = tmp_path / "environment"
+    path.write_bytes(bytes(4 << 12))
+    real_read = os.pread
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *what: calls.append(f"forget {what}"))
+
+    def read(fd: int, length: int, offset: int) -> bytes:
+        calls.append("read")
+        return real_read(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", read)
+    overwrite(path, 512, b"data" * 128)
+    assert calls[:3] == ["flush environment", f"forget {(0, 0, os.POSIX_FADV_DONTNEED)}", "read"]
