@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which order names and contents become durable, what is read back, and what is never removed."""
+"""In which order names and contents become durable; what is read back, and what never removed."""
 
 from __future__ import annotations
 

@@ -26,14 +26,14 @@ PACKAGES = (
     *("busybox-static", "efibootmgr", "gpg", "gpgv", "grub-common", "kmod", "libubootenv-tool"),
     "python3",
 )
+_ON_DEMAND = ("loop", "nbd", "softdog", "dm-flakey", "faulty")
+"""They are there, but loaded only by who wants them."""
+
 MODULES = (
     *("virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "virtio_rng"),
     *("vfat", "nls_cp437", "nls_ascii", "efivarfs"),
-    *("loop", "nbd", "softdog"),
+    *_ON_DEMAND,
 )
-"""The last ones are there, but loaded only by who wants them."""
-
-_ON_DEMAND = ("loop", "nbd", "softdog")
 _LEFT_OUT = (
     *("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian"),
     *("usr/share/bash-completion", "usr/share/perl5", "usr/lib/python3.*/lib2to3"),

@@ -30,13 +30,13 @@ class Rig:
     """The device, and the process that works on it.
 
     Attributes:
-        library: faults.c, compiled.
+        library: faults.c, compiled; None where faults come from below the system call.
         begin: all files of the device before the update.
     """
 
     device: Device
     published: Published
-    library: Path
+    library: Path | None
     begin: dict[Path, bytes]
 
     @property
@@ -80,7 +80,10 @@ class Rig:
         has_to_meet: bool = True,
     ) -> Run:
         """Run `caflip update` in a process of its own, with a fault."""
-        more = {} if fault is None else fault.environment(self.library, self.log)
+        more = {}
+        if fault is not None:
+            assert self.library is not None
+            more = fault.environment(self.library, self.log)
         done = run_process(
             *("update", location or self.published.releases[3], "--json", "--running=A"),
             f"--config={self.device.config}",
