@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.updater.faults.machine import Fault, build_library, met
 from tests.updater.peers.lan import Lan, lan
 from tests.updater.peers.site import Fleet, Member, finish, join, serving
 
@@ -20,6 +21,7 @@ MOST_RATIO = 1.15
 LINK = "20mbit"
 """A mobile link; here the processors are slow, too, which eight devices share."""
 
+YEAR_S = 365 * 24 * 3600
 CHANGED = 12 << 20
 """Bytes of the new release that no device has; they cannot be compressed."""
 
@@ -114,6 +116,24 @@ def test_one_that_is_killed_and_one_that_is_cut_off_change_nothing(
                 giving.terminate()
             assert four[0].holds(fleet.images[2])
             assert origin.sent_bytes() - before < CHANGED // 2
+
+
+def test_a_clock_that_is_years_behind_changes_nothing(fleet: Fleet, tmp_path: Path) -> None:
+    jump = Fault("read", "/config.toml", "clock", -10 * YEAR_S)
+    log = tmp_path / "met"
+    wrong = [f"{k}={v}" for k, v in jump.environment(build_library(tmp_path), log).items()]
+    with lan() as network:
+        origin = network.join()
+        origin.limit(LINK)
+        with serving(origin, fleet) as url:
+            before = origin.sent_bytes()
+            two = members(fleet, tmp_path, network, url, 2)
+            behind = two[0].host.start("env", *wrong, *two[0].command("update"), "--json")
+            reports = finish([behind, two[1].start("update")])
+            assert met(log)
+            assert all(member.holds(fleet.images[2]) for member in two)
+            assert all(report["images"][0]["bytes_from_neighbours"] for report in reports)
+            assert CHANGED < origin.sent_bytes() - before < MOST_RATIO * CHANGED
 
 
 def test_ipv6_only_with_a_secret_and_who_does_not_know_it(fleet: Fleet, tmp_path: Path) -> None:
