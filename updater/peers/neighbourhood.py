@@ -107,11 +107,14 @@ class Neighbourhood:
         self.close()
 
     def has_looked_for(self, seconds: float) -> bool:
-        """Tell whether we have looked around for so long, or have nothing to look with."""
+        """Tell whether we have looked around for so long, or have nothing to look with.
+
+        Where it took longer to begin, neighbours will not answer sooner either.
+        """
         now_s = time.monotonic()
         if self._heard_s is None:
             return now_s - self._started_s > UNHEARD_S or not self._discover
-        return now_s - self._heard_s > seconds
+        return now_s - self._heard_s > max(seconds, self._heard_s - self._started_s)
 
     def peers(self) -> tuple[Peer, ...]:
         """Return who is there now."""

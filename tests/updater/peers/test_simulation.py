@@ -74,7 +74,6 @@ class Device:
     states: dict[ChunkId, int] = field(default_factory=dict)
     data: dict[ChunkId, bytes] = field(default_factory=dict)
     identity: str = field(default_factory=lambda: secrets.token_hex(8))
-    settled: bool = True
 
     def peers(self) -> tuple[Peer, ...]:
         return tuple(
@@ -82,6 +81,9 @@ class Device:
             for one in list(self.site)
             if one is not self
         )
+
+    def has_looked_for(self, seconds: float) -> bool:
+        return True
 
     def updates_with(self, about: About) -> bool:
         return about.updating is not None
