@@ -51,7 +51,14 @@ def nothing_is_left() -> Iterator[None]:
 
 def _children() -> set[str]:
     threads = Path("/proc/self/task").glob("*/children")
-    return {pid for path in threads for pid in path.read_text().split()}
+    return {pid for path in threads for pid in _read_if_there(path).split()}
+
+
+def _read_if_there(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+        return ""
 
 
 def test_output_and_errors_come_together_in_order() -> None:
