@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.capabilities import require_root
+from tests.capabilities import require_root, require_tool
+from tests.loops import mounted, run
 from tests.vm.state_crashes import crashes
 from tests.vm.volatile_disk import Tear
 from tests.vm.write_log import SECTOR, Entry, Flag, count_entries, crash, logged, read_entries
@@ -80,3 +81,29 @@ def test_after_a_crash_state_and_environment_are_readable_and_at_most_one_step_o
 ) -> None:
     require_root()
     assert crashes(CRASHES, seed) > 0
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("feature", "mounts"), [("metadata_csum", False), ("^metadata_csum", True)]
+)
+def test_a_torn_superblock_is_taken_only_where_it_has_no_checksum(
+    feature: str, mounts: bool, tmp_path: Path
+) -> None:
+    # Why docs/architecture.md says how to make the file system of the state.
+    require_tool("mkfs.ext4")
+    image, torn, half = tmp_path / "image", tmp_path / "torn", 1024 + SECTOR
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    run("mkfs.ext4", "-q", "-O", feature, image)
+    before = image.read_bytes()
+    with mounted(image, tmp_path / "mnt"):
+        written = image.read_bytes()
+    assert written[1024:half] != before[1024:half]
+    torn.write_bytes(written[:half] + before[half:2048] + written[2048:])
+    if mounts:
+        with mounted(torn, tmp_path / "mnt"):
+            pass
+    else:
+        with pytest.raises(AssertionError, match="cannot mount"), mounted(torn, tmp_path / "mnt"):
+            pass
