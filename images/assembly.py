@@ -91,6 +91,7 @@ def assemble(
     work = _Assembly(plan, target, seeds, stores, sink, threads, reflink)
     seconds = {}
     started = time.monotonic()
+    target.write_lost(plan.index.blob_length)
     work.run()
     seconds[Phase.ASSEMBLE] = time.monotonic() - started
     started = time.monotonic()

@@ -17,6 +17,7 @@ from images.durable import os_errors
 from images.events import EventSink, Phase, Progress, ignore
 from images.index import Index
 from images.parallel import Scratch, default_threads, each
+from images.reading import read_into
 from images.runs import FileRegion
 
 SPAN_LENGTH = 1 << 20
@@ -147,15 +148,3 @@ def forget_cache(fd: int) -> None:
     else:
         os.fsync(fd)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def read_into(fd: int, offset: int, buffer: bytearray | memoryview, length: int) -> int:
-    """Fill `buffer[:length]` from `offset`; return how many bytes there were before the end."""
-    done = 0
-    view = memoryview(buffer)
-    while done < length:
-        count = os.preadv(fd, [view[done:length]], offset + done)
-        if count == 0:
-            break
-        done += count
-    return done

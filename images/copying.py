@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from images.check import SPAN_LENGTH, read_into, right_chunks
+from images.check import SPAN_LENGTH, right_chunks
 from images.parallel import Scratch
 from images.planning import Plan
+from images.reading import BLOCK, read_into
 from images.seeds import Seeds
 from images.sources import Source
-from images.target import BLOCK, Target
+from images.target import Target
 
 
 @dataclass(frozen=True, slots=True)

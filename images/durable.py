@@ -20,6 +20,9 @@ def error_of(error: OSError, what: str) -> ImageError:
         return NoSpace(message)
     if error.errno in (errno.EIO, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO, errno.EUCLEAN):
         return DeviceFault(message)
+    if error.errno == errno.EROFS:
+        hint = "mount its file system writable; ext4 goes read-only after an error, see dmesg"
+        return NotAccessible(message, hint=hint)
     return NotAccessible(message)
 
 

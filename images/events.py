@@ -39,10 +39,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class SourceFailed:
-    """A store or seed did not deliver; another one is asked next.
+    """A store, a seed or the target's old content did not deliver; another source is asked next.
 
     Attributes:
-        source: the store's or seed's name, without credentials.
+        source: its name, without credentials.
         chunk: hex id, None when the source failed as a whole.
         code: of the error, such as `image.chunk-invalid`.
         message: the error in words.

@@ -130,9 +130,8 @@ def _look_through(
 ) -> tuple[SourceMap, Moves]:
     """Find what the target holds, and the order in which what is elsewhere can move."""
     with os_errors(target.name):
-        found = survey(
-            target.fd, target.spec.offset, target.content_length(index), index, sink, threads
-        )
+        found = survey(target.old_content(index), index, sink, threads)
+    target.tell_of_lost(sink)
     sources = SourceMap(index, found.right, found.table)
     for leader, place in enumerate(found.places):
         if place != NOWHERE and sources.source(leader) is Source.NONE:

@@ -28,6 +28,7 @@ from typing import Protocol
 
 from images.cuts import CutRule, scan_block
 from images.kernels import choose_kernel
+from images.reading import LostBlocks, read_into
 from images.sizes import WINDOW, ChunkSizes
 
 BLOCK_LENGTH = 2 << 20
@@ -64,12 +65,14 @@ class Source(Protocol):
 class FileRegion:
     """`length` bytes from `start` on of a file or block device.
 
-    `fd` stays the caller's; its file position is changed.
+    `fd` stays the caller's; its file position is changed. `lost` takes blocks that cannot be
+    read, and lets the rest be read; without it, `fill` raises.
     """
 
     fd: int
     start: int
     length: int
+    lost: LostBlocks | None = None
 
     def fill(self, offset: int, view: memoryview) -> int:
         """See `Source`."""
@@ -77,12 +80,9 @@ class FileRegion:
         lead = min(offset, WINDOW)
         rest = view[WINDOW - lead : WINDOW + wanted] if wanted else view[:0]
         position = self.start + offset - lead
-        while rest:
-            count = os.preadv(self.fd, [rest], position)
-            if count == 0:
-                raise OSError(errno.EIO, f"the file ends at {position}, while it is being read")
-            position += count
-            rest = rest[count:]
+        count = read_into(self.fd, position, rest, len(rest), self.lost)
+        if count < len(rest):
+            raise OSError(errno.EIO, f"the file ends at {position + count}, while it is being read")
         return wanted
 
     def is_hole(self, offset: int, length: int) -> bool:

@@ -20,13 +20,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from images._native import _kernels
-from images.check import read_into, spans
+from images.check import spans
 from images.digests import ChunkId
 from images.events import EventSink, Phase, Progress
 from images.ids import IdTable, LengthFilter
 from images.index import Index
 from images.kernels import choose_kernel
 from images.parallel import Scratch, each
+from images.reading import read_into
 from images.runs import FileRegion, Run, runs
 from images.sizes import WINDOW
 
@@ -49,15 +50,11 @@ class Survey:
     places: array[int]
 
 
-def survey(
-    fd: int, offset: int, length: int, index: Index, sink: EventSink, threads: int
-) -> Survey:
+def survey(region: FileRegion, index: Index, sink: EventSink, threads: int) -> Survey:
     """Look through a target.
 
     Args:
-        fd: a file or block device.
-        offset: where in it the image begins.
-        length: bytes of old content from there on.
+        region: old content, from where the image begins; what it has lost is not right.
         index: what should be there.
         sink: takes progress events.
         threads: how many to use.
@@ -66,21 +63,13 @@ def survey(
         OSError: the target cannot be read.
     """
     found = Survey(IdTable(index), bytearray(len(index)), array("Q", [NOWHERE]) * len(index))
-    _cut(fd, offset, length, index, found, sink, threads)
+    _cut(region, index, found, sink, threads)
     if not index.sizes.fixed:  # there, the cuts are the index's own positions
-        _ask_positions(fd, offset, index, found, threads)
+        _ask_positions(region, index, found, threads)
     return found
 
 
-def _cut(
-    fd: int,
-    offset: int,
-    length: int,
-    index: Index,
-    found: Survey,
-    sink: EventSink,
-    threads: int,
-) -> None:
+def _cut(region: FileRegion, index: Index, found: Survey, sink: EventSink, threads: int) -> None:
     digest, table = index.digest, found.table
     lengths = LengthFilter()
     for start, end, _ in index.chunks():
@@ -100,8 +89,7 @@ def _cut(
     done = 0
     zero_id = digest.of_zeros(index.sizes.maximum)
     zeros, zero_leader = array("Q"), table.find(zero_id)
-    sink(Progress(Phase.CHECK_TARGET, 0, length))
-    region = FileRegion(fd, offset, length)
+    sink(Progress(Phase.CHECK_TARGET, 0, region.length))
     for end, chunks in each(runs(region, index.sizes, threads=threads), known, threads):
         for start, stop, leader in chunks:
             if leader == zero_leader:
@@ -116,7 +104,7 @@ def _cut(
             elif found.places[leader] == NOWHERE:
                 found.places[leader] = start
         done = max(done, end)
-        sink(Progress(Phase.CHECK_TARGET, done, length))
+        sink(Progress(Phase.CHECK_TARGET, done, region.length))
     if zeros:
         _settle_zeros(index, found, zero_id, zeros)
 
@@ -138,7 +126,8 @@ def _settle_zeros(index: Index, found: Survey, zero_id: ChunkId, zeros: array[in
                 found.right[number] = 1
 
 
-def _ask_positions(fd: int, offset: int, index: Index, found: Survey, threads: int) -> None:
+def _ask_positions(region: FileRegion, index: Index, found: Survey, threads: int) -> None:
+    fd, offset, lost = region.fd, region.start, region.lost
     kernel, discriminator = choose_kernel(), index.sizes.discriminator
     maximum, last = index.sizes.maximum, len(index) - 1
     zeros = index.digest.of_zeros(maximum)
@@ -160,7 +149,9 @@ def _ask_positions(fd: int, offset: int, index: Index, found: Survey, threads: i
     def ask(span: tuple[int, int]) -> None:
         for number, (start, end, chunk_id) in enumerate(index.chunks(*span), span[0]):
             length = end - start
-            if found.right[number] or not (number == last or may_be_right(start, end, chunk_id)):
+            if found.right[number] or (lost and lost.within(offset + start, offset + end)):
+                continue
+            if number != last and not may_be_right(start, end, chunk_id):
                 continue
             data = scratch.take(length)
             if read_into(fd, offset + start, data, length) < length:

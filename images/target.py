@@ -22,15 +22,15 @@ from fsprobe import ProbeError, probe
 from fsprobe.device import Device
 from images import linux
 from images._native import _kernels
-from images.check import forget_cache, read_into
+from images.check import forget_cache
 from images.durable import os_errors, sync_folder
-from images.errors import NotAccessible, TargetBusy, TargetTooSmall
+from images.errors import DeviceFault, NotAccessible, TargetBusy, TargetTooSmall
+from images.events import EventSink, SourceFailed
 from images.flushing import Flusher
 from images.index import Index
 from images.parallel import Scratch
-
-BLOCK = 4096
-"""What is compared before it is written: the page, and the least that flash rewrites."""
+from images.reading import BLOCK, LostBlocks, read_into
+from images.runs import FileRegion
 
 _ZEROS = memoryview(bytes(1 << 20))
 
@@ -77,18 +77,43 @@ class Target:
         self._lock = threading.Lock()
         self._flusher = Flusher(fd)
         self._old = Scratch(0)
+        self._lost = LostBlocks()
 
     @property
     def name(self) -> str:
         """The path, with the offset where there is one."""
         return f"{self.spec.path}@{self.spec.offset}" if self.spec.offset else str(self.spec.path)
 
-    def content_length(self, index: Index) -> int:
-        """Return how many bytes of old content there are to look through.
+    def old_content(self, index: Index) -> FileRegion:
+        """Return what there is to look through.
 
         A file is looked through whole. On a device, old content ends where its file system ends,
         as far as that is known, else with the image.
         """
+        return FileRegion(self.fd, self.spec.offset, self._content_length(index), self._lost)
+
+    def tell_of_lost(self, sink: EventSink) -> None:
+        """Warn of old content that could not be read."""
+        if lost := self._lost.starts:
+            blocks = "1 block" if len(lost) == 1 else f"{len(lost)} blocks"
+            text = f"{blocks} of {BLOCK} bytes cannot be read, the first at {min(lost)}"
+            sink(SourceFailed(self.name, None, DeviceFault.code, f"{text}; written anew"))
+
+    def write_lost(self, image_length: int) -> None:
+        """Write the blocks of the image that could not be read, whole, so that they can be again.
+
+        Else a write of a part of them would fail: the kernel reads the other part first.
+        """
+        room = self.spec.length
+        with os_errors(self.name):
+            for block in sorted(self._lost.starts):
+                start = max(0, block - self.spec.offset)
+                stop = block + BLOCK - self.spec.offset
+                if start < image_length:
+                    stop = stop if room is None else min(stop, room)
+                    self._write(start, _ZEROS[: stop - start])
+
+    def _content_length(self, index: Index) -> int:
         there = max(0, Device(self.fd).length - self.spec.offset)
         if self.spec.length is not None:
             there = min(there, self.spec.length)
@@ -96,7 +121,7 @@ class Target:
             return there
         length = index.blob_length
         if self.spec.offset == 0:
-            with suppress(ProbeError):
+            with suppress(ProbeError, OSError):
                 found = probe(self.fd)
                 length = max(length, (found and found.length) or 0)
         return min(there, length)

@@ -14,7 +14,7 @@ from pathlib import Path
 from boot.bootloader import BootState, SlotState
 from boot.errors import BootError
 from images.errors import ImageError
-from images.target import BLOCK
+from images.reading import BLOCK
 from tests.crash.media import Medium, Write
 from tests.crash.recorder import replayed
 from tests.crash.rig import Recording, Rig

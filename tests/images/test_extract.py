@@ -19,11 +19,12 @@ from images.extraction import Options, extract, plan
 from images.index import Index
 from images.inputs import open_input
 from images.making import make
+from images.reading import BLOCK
 from images.seeds import SeedSpec
 from images.sources import Source
 from images.stores.chain import Chain
 from images.stores.local import LocalStore
-from images.target import BLOCK, Target, TargetSpec
+from images.target import Target, TargetSpec
 from tests.capabilities import require_loop_devices, require_tool
 from tests.loops import loop_device, mounted, run
 

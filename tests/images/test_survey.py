@@ -14,6 +14,7 @@ from images.events import ignore
 from images.index import Index
 from images.inputs import open_input
 from images.making import make
+from images.runs import FileRegion
 from images.sizes import ChunkSizes
 from images.survey import Survey, survey
 
@@ -30,7 +31,7 @@ def made(path: Path, content: bytes, digest: Digest) -> Index:
 def surveyed(path: Path, index: Index) -> Survey:
     fd = os.open(path, os.O_RDONLY)
     try:
-        return survey(fd, 0, os.fstat(fd).st_size, index, ignore, 2)
+        return survey(FileRegion(fd, 0, os.fstat(fd).st_size), index, ignore, 2)
     finally:
         os.close(fd)
 

@@ -7,12 +7,13 @@ import argparse
 import os
 from dataclasses import dataclass
 
-from images.check import read_into, spans
+from images.check import spans
 from images.durable import os_errors
 from images.errors import VerifyFailed
 from images.events import Phase, Progress
 from images.index import Index
 from images.parallel import default_threads, each
+from images.reading import read_into
 from images.stores.local import LocalStore
 from images.stores.opening import StoreOptions, local_store
 from images.stores.writing import StoreWriter

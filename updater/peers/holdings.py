@@ -12,10 +12,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from images.check import read_into
 from images.digests import ChunkId
 from images.ids import IdTable
 from images.index import Index
+from images.reading import read_into
 
 HERE, COMING = 1, 2
 """States of a chunk of an image that is being written: on the slot, and asked of the origin."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from boot.bootloader import SlotState
 from images import Index
-from images.target import BLOCK
+from images.reading import BLOCK
 from tests.updater.agent.conftest import Published
 from tests.updater.device import MIB, OFFSETS, SLOT_LENGTH, Device
 from tests.updater.faults.machine import Fault, met

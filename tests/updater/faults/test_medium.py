@@ -52,14 +52,17 @@ MIDDLE = TARGET + 4 * MIB
 CASES: dict[str, Case] = {
     "the seed's superblock cannot be read": Case(READING.within(SEED, SEED + 4096)),
     "nothing of the seed can be read": Case(READING.within(SEED, SEED + SLOT_LENGTH)),
-    "the target's first sector cannot be read": _medium(
-        READING.within(TARGET, TARGET + 512), untouched=True
-    ),
-    "a sector of the target cannot be read": _medium(
-        READING.within(MIDDLE, MIDDLE + 512), untouched=True
-    ),
+    # Writing may heal a sector, so the update goes on, and reading back tells that it did not.
+    "the target's first sector cannot be read": _medium(READING.within(TARGET, TARGET + 512)),
+    "a sector of the target cannot be read": _medium(READING.within(MIDDLE, MIDDLE + 512)),
     "the target's last sector cannot be read": _medium(
-        READING.within(TARGET + IMAGE_LENGTH - 512, TARGET + IMAGE_LENGTH), untouched=True
+        READING.within(TARGET + IMAGE_LENGTH - 512, TARGET + IMAGE_LENGTH)
+    ),
+    "a sector of the target cannot be read until it is written": Case(
+        replace(READING, times=1).within(MIDDLE, MIDDLE + 512)
+    ),
+    "nothing of the target can be read": _medium(
+        READING.within(TARGET, TARGET + SLOT_LENGTH), untouched=True
     ),
     "one copy of the state cannot be read": Case(Fault("read", "state-0.json")),
     "the other copy of the state cannot be read": Case(Fault("read", "state-1.json")),

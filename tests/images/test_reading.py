@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks that a medium has lost.
+
+The medium is a mock here: `preadv` and `pwrite` of one file, with blocks that cannot be read until
+they are written whole. tests/updater/faults and tests/vm/test_device_mapper.py meet real ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from images.errors import DeviceFault
+from images.events import Event, SourceFailed
+from images.extraction import extract, plan
+from images.inputs import open_input
+from images.making import make
+from images.reading import BLOCK, MOST_LOST, LostBlocks, read_into
+from images.stores.chain import Chain
+from images.stores.local import LocalStore
+from images.target import TargetSpec
+
+LENGTH = 1 << 20
+
+
+class Medium:
+    """A file some blocks of which cannot be read."""
+
+    def __init__(self, path: Path, lost: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._inode, self.lost, self.heals = path.stat().st_ino, lost, True
+        self._read, self._write = os.preadv, os.pwrite
+        monkeypatch.setattr(os, "preadv", self.preadv)
+        monkeypatch.setattr(os, "pwrite", self.pwrite)
+
+    def preadv(self, fd: int, views: list[memoryview], offset: int) -> int:
+        (view,) = views
+        if os.fstat(fd).st_ino == self._inode:
+            stop = min(self._touched(offset, len(view)), default=offset + len(view))
+            if stop <= offset:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            view = view[: stop - offset]
+        return self._read(fd, [view], offset)
+
+    def pwrite(self, fd: int, view: memoryview, offset: int) -> int:
+        if os.fstat(fd).st_ino == self._inode:
+            for start in self._touched(offset, len(view)):
+                # Of a block that is written in part, the kernel reads the rest.
+                if not self.heals or offset > start or offset + len(view) < start + BLOCK:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                self.lost.remove(start)
+        return self._write(fd, view, offset)
+
+    def _touched(self, offset: int, length: int) -> list[int]:
+        return [start for start in self.lost if start < offset + length and offset < start + BLOCK]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("offset", [0, 100, BLOCK + 1])
+def test_what_is_lost_reads_as_bytes_of_no_image_and_the_rest_as_it_is(
+    offset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = tmp_path / "file", random.Random(1).randbytes(LENGTH)
+    path.write_bytes(data)
+    Medium(path, {2 * BLOCK, 3 * BLOCK, 9 * BLOCK}, monkeypatch)
+    buffer, lost = bytearray(LENGTH), LostBlocks()
+    with opened(path) as fd:
+        assert read_into(fd, offset, buffer, 9 * BLOCK + 7 - offset, lost) == 9 * BLOCK + 7 - offset
+        with pytest.raises(OSError, match="Input/output") as failure:
+            read_into(fd, offset, bytearray(LENGTH), LENGTH)
+    assert failure.value.errno == errno.EIO
+    assert lost.starts == {2 * BLOCK, 3 * BLOCK, 9 * BLOCK}
+    read = bytes(offset) + buffer
+    assert read[offset : 2 * BLOCK] == data[offset : 2 * BLOCK]
+    assert read[4 * BLOCK : 9 * BLOCK] == data[4 * BLOCK : 9 * BLOCK]
+    for start in lost.starts - {9 * BLOCK}:
+        assert read[start : start + BLOCK] != data[start : start + BLOCK]
+        assert read[start : start + BLOCK] != bytes(BLOCK)
+    assert [lost.within(at, at + 1) for at in (2 * BLOCK - 1, 2 * BLOCK, 4 * BLOCK - 1)] == [
+        False,
+        True,
+        True,
+    ]
+    assert not lost.within(4 * BLOCK, 9 * BLOCK)
+
+
+def test_a_medium_that_has_lost_much_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(LENGTH))
+    Medium(path, {n * BLOCK for n in range(MOST_LOST + 1)}, monkeypatch)
+    lost = LostBlocks()
+    with opened(path) as fd:
+        read_into(fd, 0, bytearray(LENGTH), MOST_LOST * BLOCK, lost)
+        with pytest.raises(OSError, match=f"more than {MOST_LOST} blocks"):
+            read_into(fd, 0, bytearray(LENGTH), LENGTH, lost)
+
+
+class Slot:
+    """An image, its store, and a slot between two others that holds what it should, partly lost."""
+
+    def __init__(self, folder: Path, offset: int) -> None:
+        noise = random.Random(2).randbytes(LENGTH)
+        self.data = noise[: LENGTH // 2] + bytes(LENGTH // 4) + noise[LENGTH // 2 :]
+        image = folder / "image"
+        image.write_bytes(self.data)
+        self.store = LocalStore(folder / "store.castr")
+        with self.store.writer() as writer, open_input(image) as source:
+            self.index = make(source, writer=writer).index
+        self.offset, self.path = offset, folder / "disk"
+        self.spec = TargetSpec(self.path, offset, len(self.data))
+        self.path.write_bytes(b"\xee" * offset + self.data + b"\xee" * 5000)
+        self.events: list[Event] = []
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        there = self.path.read_bytes()
+        assert there[: self.offset] == b"\xee" * self.offset
+        assert there[self.offset + len(self.data) :] == b"\xee" * 5000
+
+    def extract(self) -> None:
+        stores = Chain([self.store])
+        extract(self.index, self.spec, seeds=[], stores=stores, sink=self.events.append)
+
+
+@pytest.mark.parametrize("lost", ["first", "edge", "inner", "zeros", "last"])
+def test_blocks_that_writing_heals_are_written_and_nothing_around_them(
+    lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Slot(tmp_path, 2 * BLOCK) as slot:
+        border = slot.index.end(0) // BLOCK * BLOCK
+        assert border < slot.index.end(0)
+        at = {
+            "first": 0,
+            "edge": border,  # of two chunks: neither writes it whole
+            "inner": border + 2 * BLOCK,
+            "zeros": LENGTH // 2 + 20 * BLOCK,
+            "last": len(slot.data) - BLOCK,
+        }[lost]
+        medium = Medium(slot.path, {slot.offset + at}, monkeypatch)
+        made = plan(slot.index, slot.spec, seeds=[], stores=Chain([slot.store]))
+        assert medium.lost
+        assert 0 < made.bytes_to_write < LENGTH
+        slot.extract()
+        assert not medium.lost
+        (warning,) = (event for event in slot.events if isinstance(event, SourceFailed))
+        assert (
+            f"1 block of 4096 bytes cannot be read, the first at {slot.offset + at};"
+            in warning.message
+        )
+        assert slot.path.read_bytes()[slot.offset :][: len(slot.data)] == slot.data
+
+
+def test_a_block_that_does_not_heal_is_the_mediums_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Slot(tmp_path, 0) as slot:
+        medium = Medium(slot.path, {30 * BLOCK}, monkeypatch)
+        medium.heals = False
+        with pytest.raises(DeviceFault):
+            slot.extract()
+        medium.lost.clear()
+
+
+def test_a_block_that_is_shared_with_a_neighbouring_slot_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Slot(tmp_path, 2 * BLOCK + 512) as slot:
+        medium = Medium(slot.path, {2 * BLOCK}, monkeypatch)
+        with pytest.raises(DeviceFault):
+            slot.extract()
+        medium.lost.clear()
