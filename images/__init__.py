@@ -30,14 +30,16 @@ if TYPE_CHECKING:
     from images.inputs import open_input
     from images.making import Made, make
     from images.planning import Plan, Share, make_plan
-    from images.seeds import Seeds, SeedSpec
+    from images.seeds import Seeds
     from images.sizes import ChunkSizes
     from images.sources import Source
+    from images.specs import SeedSpec, TargetSpec
     from images.storecheck import check_store
     from images.stores.chain import Chain
     from images.stores.local import LocalStore
-    from images.stores.opening import StoreOptions, open_stores
-    from images.target import TargetSpec, open_for_plan, open_target
+    from images.stores.opening import open_stores
+    from images.stores.options import StoreOptions
+    from images.target import open_for_plan, open_target
 
 __all__ = [
     "Chain",
@@ -95,13 +97,13 @@ _HOMES = {
     "Plan": "planning",
     "Progress": "events",
     "Report": "assembly",
-    "SeedSpec": "seeds",
+    "SeedSpec": "specs",
     "Seeds": "seeds",
     "Share": "planning",
     "Source": "sources",
     "SourceFailed": "events",
-    "StoreOptions": "stores.opening",
-    "TargetSpec": "target",
+    "StoreOptions": "stores.options",
+    "TargetSpec": "specs",
     "assemble": "assembly",
     "check_store": "storecheck",
     "collect": "gc",

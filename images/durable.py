@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +36,7 @@ def os_errors(what: str) -> Iterator[None]:
 
 def replace_file(path: Path, data: bytes, mode: int) -> None:
     """Write a whole file: temporary name, fsync, rename over `path`, fsync of the folder."""
-    temporary = path.with_name(f".#{path.name}{secrets.token_hex(8)}")
+    temporary = path.with_name(f".#{path.name}{os.urandom(8).hex()}")
     with os_errors(str(path)):
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

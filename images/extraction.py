@@ -10,9 +10,10 @@ from images.assembly import Report, assemble
 from images.events import EventSink, ignore
 from images.index import Index
 from images.planning import Plan, make_plan
-from images.seeds import Seeds, SeedSpec
+from images.seeds import Seeds
+from images.specs import SeedSpec, TargetSpec
 from images.stores.chain import Chain
-from images.target import Target, TargetSpec, open_for_plan, open_target
+from images.target import Target, open_for_plan, open_target
 
 
 @dataclass(frozen=True, slots=True)

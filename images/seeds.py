@@ -10,7 +10,6 @@ again when they are used, so a seed that changes meanwhile costs a fetch and not
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -24,54 +23,8 @@ from images.events import EventSink, Phase, Progress, SourceFailed
 from images.index import Index
 from images.parallel import each
 from images.runs import FileRegion, Run, runs
-from images.sizes import parse_size
 from images.sources import Source, SourceMap
-
-_REGION = re.compile(r"(?P<path>.+)@(?P<offset>[0-9][^@+]*)(?:\+(?P<length>[0-9][^@+]*))?")
-
-
-@dataclass(frozen=True, slots=True)
-class SeedSpec:
-    """What to seed from.
-
-    Attributes:
-        path: block device, file or folder.
-        offset: where in it to begin, in bytes.
-        length: bytes to use, None for what the file system on a device says, or all of a file.
-        index: the `.caibx` of what is there; it saves reading the whole seed.
-    """
-
-    path: Path
-    offset: int = 0
-    length: int | None = None
-    index: Path | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> SeedSpec:
-        """Read the value of `--seed`.
-
-        `PATH`, `PATH@OFFSET+LENGTH` for a region, `INDEX.caibx:PATH` for a seed with an index, or
-        `INDEX.caibx` where the data is beside it under the same name without `.caibx`.
-
-        Raises:
-            SettingInvalid: the region's numbers are no sizes.
-        """
-        index: Path | None = None
-        head, separator, rest = text.partition(".caibx:")
-        if separator:
-            index, text = Path(head + ".caibx"), rest
-        elif text.endswith(".caibx"):
-            index, text = Path(text), text.removesuffix(".caibx")
-        region = _REGION.fullmatch(text)
-        if region is None or Path(text).exists():
-            return cls(Path(text), index=index)
-        length = region["length"]
-        return cls(
-            Path(region["path"]),
-            parse_size(region["offset"]),
-            None if length is None else parse_size(length),
-            index,
-        )
+from images.specs import SeedSpec
 
 
 @dataclass(frozen=True, slots=True)

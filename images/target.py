@@ -15,7 +15,6 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from fsprobe import ProbeError, probe
@@ -31,31 +30,9 @@ from images.index import Index
 from images.parallel import Scratch
 from images.reading import BLOCK, LostBlocks, read_into
 from images.runs import FileRegion
+from images.specs import TargetSpec
 
 _ZEROS = memoryview(bytes(1 << 20))
-
-
-@dataclass(frozen=True, slots=True)
-class TargetSpec:
-    """What to write to.
-
-    Attributes:
-        path: block device or file.
-        offset: where in it the image begins, in bytes.
-        length: bytes that the image may take from there, None for all that there are.
-        in_place: write into an existing regular file instead of replacing it; implied by an
-            offset or length.
-    """
-
-    path: Path
-    offset: int = 0
-    length: int | None = None
-    in_place: bool = False
-
-    @property
-    def region(self) -> bool:
-        """Only a part of the device or file is the target."""
-        return self.offset != 0 or self.length is not None
 
 
 class Target:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -106,6 +105,8 @@ def _run(arguments: list[str], name: str, casync: bool) -> int:
     except (Exception, KeyboardInterrupt) as error:
         failure = _failure_of(error, interruption.requested, casync)
         if console.verbose and failure.code == "image.bug":
+            import traceback
+
             traceback.print_exc()
         if interruption.requested:
             console.notifier.stopping()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from images.errors import SettingInvalid
 from images.locator import parse_locator
-from images.seeds import SeedSpec
 from images.sizes import parse_size
+from images.specs import SeedSpec
 from updater.config_fields import Reader
 from updater.releases.openpgp import Malformed, fingerprint
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from boot.bootloader import MAX_TRIES
-from images.seeds import SeedSpec
+from images.specs import SeedSpec
 from updater import config_kinds as kinds
 from updater.config_fields import key
 

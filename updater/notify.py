@@ -8,7 +8,6 @@ whenever work moves on, so that the watchdog bites when it does not; STOPPING=1 
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -70,6 +69,8 @@ class Notifier:
     def _send(self, text: str) -> None:
         if self._address is None:
             return
+        import socket  # without a service manager, nobody needs it
+
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         # An update neither waits for whoever should listen, nor fails with them.
         with socket.socket(socket.AF_UNIX, kind) as sender, suppress(OSError):

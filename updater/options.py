@@ -95,7 +95,7 @@ def add_ask_stores(parser: argparse.ArgumentParser) -> None:
 
 def add_seeds(parser: argparse.ArgumentParser) -> None:
     """Add `--seed`."""
-    from images.seeds import SeedSpec
+    from images.specs import SeedSpec
 
     group = parser.add_argument_group("seeds")
     group.add_argument(

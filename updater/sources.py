@@ -12,7 +12,8 @@ from pathlib import Path
 from images.index import MAX_LENGTH, Index
 from images.locator import LocalPath, Locator
 from images.stores.chain import Chain
-from images.stores.opening import StoreOptions, open_stores, read_settings
+from images.stores.opening import open_stores
+from images.stores.options import StoreOptions, read_settings
 from updater.console import Console
 
 

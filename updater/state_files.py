@@ -21,14 +21,16 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from images.durable import os_errors, replace_file
 from images.errors import IndexInvalid, NotAccessible
-from images.index import Index
 from updater.errors import StateCorrupt, StateNewer
 from updater.plain import from_plain, to_plain
 from updater.state import SCHEMA, State
+
+if TYPE_CHECKING:
+    from images.index import Index
 
 MAX_LENGTH = 1 << 20
 """Bytes of a copy; 64 lines of history, 16 failures and some keys are a tenth of it."""
@@ -137,6 +139,8 @@ class StateFiles:
         if path is None:
             return None
         try:
+            from images.index import Index
+
             return Index.load(path)
         except (IndexInvalid, NotAccessible):
             return None

@@ -11,7 +11,7 @@ from images.check import verify
 from images.errors import TargetTooSmall
 from images.events import EventSink
 from images.index import Index
-from images.target import TargetSpec
+from images.specs import TargetSpec
 from updater.units import count_of, format_bytes
 
 SHOWN = 5

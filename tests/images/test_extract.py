@@ -20,11 +20,11 @@ from images.index import Index
 from images.inputs import open_input
 from images.making import make
 from images.reading import BLOCK
-from images.seeds import SeedSpec
 from images.sources import Source
+from images.specs import SeedSpec, TargetSpec
 from images.stores.chain import Chain
 from images.stores.local import LocalStore
-from images.target import Target, TargetSpec
+from images.target import Target
 from tests.capabilities import require_loop_devices, require_tool
 from tests.loops import loop_device, mounted, run
 

@@ -12,7 +12,8 @@ import pytest
 
 from images.errors import DeviceFault
 from images.flushing import Flusher
-from images.target import TargetSpec, open_target
+from images.specs import TargetSpec
+from images.target import open_target
 
 DEADLINE_S = 30.0
 

@@ -23,9 +23,9 @@ from images.extraction import extract, plan
 from images.inputs import open_input
 from images.making import make
 from images.reading import BLOCK, MOST_LOST, LostBlocks, read_into
+from images.specs import TargetSpec
 from images.stores.chain import Chain
 from images.stores.local import LocalStore
-from images.target import TargetSpec
 
 LENGTH = 1 << 20
 

@@ -10,7 +10,8 @@ import pytest
 
 from images.errors import NoSpace, NotAccessible, TargetBusy, TargetTooSmall
 from images.reading import BLOCK
-from images.target import Target, TargetSpec, open_for_plan, open_target
+from images.specs import TargetSpec
+from images.target import Target, open_for_plan, open_target
 from tests.capabilities import require_loop_devices, require_tool
 from tests.loops import loop_device, mounted, run
 from tests.waiting import wait_until

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from boot.bootloader import MAX_TRIES
 from boot.detect import BACKENDS, open_bootloader
 from images.errors import NotAccessible
-from images.seeds import SeedSpec
+from images.specs import SeedSpec
 from tests.updater.config_texts import BOOTLOADER, LEAST, PATH, SLOT_A, SLOT_B, TOP, parsed
 from updater.config import (
     DEFAULT_PATH,

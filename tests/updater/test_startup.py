@@ -57,3 +57,12 @@ def test_looking_at_a_file_needs_no_third_party_module(verb: str, published: Pub
 def test_local_work_needs_no_http_library(tmp_path: Path, published: Published) -> None:
     modules = modules_of("extract", published.index, tmp_path / "out")
     assert not {"requests", "urllib3", "pycurl", "http.client", "ssl"} & modules
+
+
+@pytest.mark.parametrize("verb", ["health", "status", "mark-good", "mark-bad", "history"])
+def test_what_runs_at_each_boot_needs_no_engine(verb: str) -> None:
+    modules = modules_of(verb, "--help")
+    assert f"updater.commands.{verb.replace('-', '_')}" in modules
+    engine = {"target", "seeds", "survey", "planning", "assembly", "index", "stores.chain"}
+    assert not {f"images.{name}" for name in engine} & modules
+    assert "updater.releases.signatures" not in modules

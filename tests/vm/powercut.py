@@ -9,6 +9,9 @@ done has to be durable without an orderly end. Whenever the device starts,
     what was told to be activated or proved runs
     no chunk is fetched that stands at its place in the target
     no block of a slot is written that is right
+
+Blocks that two chunks share are left out of the last: where the second chunk comes while the kernel
+writes the page with the first, both are on the medium at once, and the page, dirty again, follows.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ from tests.vm.machine import Closed, Machine, started
 from tests.vm.rootfs import Version
 from tests.vm.turns import CHUNKS, Releases, slot_of, version_of
 from tests.vm.uboot import Storage
-from tests.vm.volatile_disk import KEPT, Loss, Tear, VolatileDisk, served_disk
+from tests.vm.volatile_disk import BLOCK, KEPT, Loss, Tear, VolatileDisk, served_disk
 
 GOOD_A = {
     "BOOT_ORDER": "A B",
@@ -104,6 +107,12 @@ class Campaign:
         self._logs = folder
         self._images = channel.images
         self._releases = Releases(channel, folder)
+        self._shared = {
+            end // BLOCK * BLOCK
+            for sequence in (1, 2)
+            for _, end, _ in self._releases.index(sequence).chunks()
+            if end % BLOCK
+        }
         self._site = stack.enter_context(slow_site(self._releases.folder, _UNLIMITED))
         self._url = f"http://10.0.2.2:{self._site.url.rpartition(':')[2]}"
         table = 'kind = "uboot"'
@@ -237,8 +246,8 @@ class Campaign:
 
     def _see_that_nothing_right_was_written(self) -> None:
         for partition in SLOTS.values():
-            stop = partition.offset + partition.length
-            again = [at for at in self.disk.rewritten if partition.offset <= at < stop]
+            at = (block - partition.offset for block in self.disk.rewritten)
+            again = [n for n in at if 0 <= n < partition.length and n not in self._shared]
             assert not again, f"{partition.value}: written though it was right: {again}"
         self.disk.rewritten.clear()
 

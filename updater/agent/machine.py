@@ -8,19 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from boot.bootloader import Bootloader, BootState, SlotState
-from images.stores.opening import StoreOptions
-from images.target import TargetSpec
+from images.specs import TargetSpec
+from images.stores.options import StoreOptions
 from updater.agent.events import AgentSink
 from updater.config import Config
 from updater.errors import NotProved
 from updater.releases.clock import Clock, Reading, read_clock
-from updater.releases.signatures import Trust
 from updater.running import Running, group_named, inactive
 from updater.slots import Slot, SlotGroup
 from updater.state import Entry, SlotRecord, State
 from updater.state_files import StateFiles
+
+if TYPE_CHECKING:
+    from updater.releases.signatures import Trust
 
 
 @dataclass(slots=True)
@@ -121,6 +124,8 @@ class Machine:
         Raises:
             KeyringUnusable, NotAccessible: signatures cannot be checked.
         """
+        from updater.releases.signatures import Trust
+
         rotated = self.state.trust
         if rotated is not None:
             return Trust.of(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from boot.errors import BootError
 from images.errors import ImageError, Interrupted
@@ -18,8 +19,10 @@ from updater.agent.device_metrics import device_families
 from updater.agent.events import Noticed
 from updater.agent.machine import Machine
 from updater.agent.status import read_status
-from updater.agent.writing import ImageReport
 from updater.metrics import Sample, gauge, read_samples, write
+
+if TYPE_CHECKING:
+    from updater.agent.writing import ImageReport
 
 _BUG = 70
 

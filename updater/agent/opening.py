@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from boot.bootloader import Bootloader
 from boot.detect import detect, open_bootloader
-from images.stores.opening import StoreOptions, read_settings
+from images.stores.options import StoreOptions, read_settings
 from updater.agent.events import AgentSink, Noticed
 from updater.agent.machine import Machine, read_boot_id, read_machine_id
 from updater.config import Config

@@ -14,15 +14,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from boot.bootloader import BootState, SlotState
-from updater.agent.candidate import Candidate
 from updater.agent.events import Noticed, Step, StepBegan
 from updater.agent.machine import Machine
 from updater.errors import NoFallback, NotStaged, SlotUnclear, Unhealthy
 from updater.health import Health
 from updater.slots import SlotGroup
 from updater.state import Content, SlotRecord
+
+if TYPE_CHECKING:
+    from updater.agent.candidate import Candidate
 
 
 class Verdict(enum.Enum):

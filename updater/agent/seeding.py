@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from fsprobe import ProbeError, probe
-from images.seeds import SeedSpec
+from images.specs import SeedSpec
 from updater.agent.machine import Machine
 from updater.slots import Slot, SlotGroup
 from updater.state import Content

@@ -16,10 +16,9 @@ from images.events import Phase
 from images.extraction import Options, extract
 from images.index import Index
 from images.planning import Plan, Share
-from images.seeds import SeedSpec
 from images.sources import Source
+from images.specs import SeedSpec, TargetSpec
 from images.stores.chain import Chain
-from images.target import TargetSpec
 from updater.agent.events import AgentSink
 from updater.errors import ImageMismatch
 from updater.releases.document import FileSystem

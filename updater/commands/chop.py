@@ -15,7 +15,8 @@ from images.index import Index
 from images.parallel import default_threads, each
 from images.reading import read_into
 from images.stores.local import LocalStore
-from images.stores.opening import StoreOptions, local_store
+from images.stores.opening import local_store
+from images.stores.options import StoreOptions
 from images.stores.writing import StoreWriter
 from updater.console import Console
 from updater.kinds import index_locator, local_path, refuse_folder

@@ -16,8 +16,8 @@ from images.extraction import Options, extract, plan
 from images.index import Index
 from images.parallel import default_threads
 from images.seeds import Seeds
+from images.specs import TargetSpec
 from images.stores.chain import Chain
-from images.target import TargetSpec
 from updater.arguments import UsageError, boolean
 from updater.console import Console
 from updater.kinds import STANDARD, index_locator, local_path, refuse_folder

@@ -11,7 +11,8 @@ import argparse
 
 from images.gc import GcResult, collect
 from images.locator import LocalPath
-from images.stores.opening import StoreOptions, local_store
+from images.stores.opening import local_store
+from images.stores.options import StoreOptions
 from updater.console import Console
 from updater.kinds import local_path
 

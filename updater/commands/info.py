@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from images.extraction import Options, plan
-from images.target import TargetSpec
+from images.specs import TargetSpec
 from updater.console import Console
 from updater.kinds import index_locator, local_path, refuse_folder
 from updater.options import add_ask_stores, add_region, add_seeds, add_stores, add_threads, add_what

@@ -7,7 +7,7 @@ import argparse
 from dataclasses import dataclass
 
 from images.digests import ChunkId
-from images.stores.opening import StoreOptions, read_settings
+from images.stores.options import StoreOptions, read_settings
 from updater.console import Console
 from updater.kinds import STANDARD, index_locator
 from updater.options import add_store_settings, add_what

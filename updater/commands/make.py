@@ -20,7 +20,8 @@ from images.locator import parse_locator
 from images.making import Made, make
 from images.sizes import ChunkSizes
 from images.stores.local import LocalStore
-from images.stores.opening import StoreOptions, local_store
+from images.stores.opening import local_store
+from images.stores.options import StoreOptions
 from updater.arguments import UsageError, value
 from updater.console import Console
 from updater.kinds import STANDARD, Kind, kind_of, local_path, refuse_folder

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from images.locator import parse_locator
-from images.stores.opening import StoreOptions, read_settings
+from images.stores.options import StoreOptions, read_settings
 from updater.console import Console
 from updater.errors import Expired, ReleaseRefused
 from updater.options import add_store_settings

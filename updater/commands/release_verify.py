@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from images.locator import Locator, parse_locator, without_query
-from images.stores.opening import StoreOptions, read_settings
+from images.stores.options import StoreOptions, read_settings
 from updater.arguments import UsageError
 from updater.console import Console
 from updater.options import add_store_settings

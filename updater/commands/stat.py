@@ -13,7 +13,7 @@ from images.digests import Digest
 from images.ids import IdTable
 from images.index import Index
 from images.locator import Locator
-from images.stores.opening import StoreOptions, read_settings
+from images.stores.options import StoreOptions, read_settings
 from updater.console import Console
 from updater.kinds import STANDARD, index_locator
 from updater.options import add_store_settings, add_what

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from images.errors import VerifyFailed
 from images.extraction import Options, extract
+from images.specs import TargetSpec
 from images.storecheck import check_store
 from images.stores.local import LocalStore
 from images.stores.opening import open_stores
-from images.target import TargetSpec
 from updater.arguments import UsageError
 from updater.console import Console
 from updater.kinds import index_locator, local_path, refuse_folder

@@ -8,14 +8,8 @@ import pytest
 from images.errors import NotAccessible, SettingInvalid
 from images.events import Event, SourceFailed
 from images.locator import HttpUrl, LocalPath, parse_locator
-from images.stores.opening import (
-    STORE_VARIABLE,
-    StoreOptions,
-    local_store,
-    main_store,
-    open_stores,
-    read_settings,
-)
+from images.stores.opening import STORE_VARIABLE, local_store, main_store, open_stores
+from images.stores.options import StoreOptions, read_settings
 from images.stores.settings import HttpSettings
 
 
