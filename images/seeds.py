@@ -4,7 +4,8 @@
 A seed is a block device, a file, a region of either, or a folder of files, with or without an
 index of its own. Without one it is cut into chunks as the image was; a chunk is digested only if
 its length is that of one that is lacking. Nothing found here is believed: the bytes are digested
-again when they are used, so a seed that changes meanwhile costs a fetch and nothing else.
+again when they are used, so a seed that changes meanwhile, or has lost some, costs a fetch and
+nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from images.errors import ImageError, IndexInvalid, SeedUnusable
 from images.events import EventSink, Phase, Progress, SourceFailed
 from images.index import Index
 from images.parallel import each
+from images.reading import LostBlocks
 from images.runs import FileRegion, Run, runs
 from images.sources import Source, SourceMap
 from images.specs import SeedSpec
@@ -78,13 +80,11 @@ class Seeds:
                 if seed.index is None
                 else _find_by_index(seed.index, seed, sources)
             )
-            used = False
             for leader, offset in found:
+                if number == len(self.files):  # kept from here on, also if the rest fails
+                    self.files.append(seed)
+                    self._open.push(closing.pop_all())
                 sources.assign(leader, Source.SEED, offset, number)
-                used = True
-            if used:
-                self.files.append(seed)
-                self._open.push(closing.pop_all())
 
 
 def _find_by_cutting(
@@ -112,7 +112,7 @@ def _find_by_cutting(
 
     done = 0
     sink(Progress(Phase.INDEX_SEEDS, done, seed.length))
-    region = FileRegion(seed.fd, seed.start, seed.length)
+    region = FileRegion(seed.fd, seed.start, seed.length, LostBlocks())
     for end, found in each(runs(region, sources.index.sizes, threads=threads), lacking, threads):
         for leader, offset in found:
             if sources.source(leader) is Source.NONE:

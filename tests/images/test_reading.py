@@ -23,7 +23,8 @@ from images.extraction import extract, plan
 from images.inputs import open_input
 from images.making import make
 from images.reading import BLOCK, MOST_LOST, LostBlocks, read_into
-from images.specs import TargetSpec
+from images.sources import Source
+from images.specs import SeedSpec, TargetSpec
 from images.stores.chain import Chain
 from images.stores.local import LocalStore
 
@@ -187,3 +188,21 @@ def test_a_block_that_is_shared_with_a_neighbouring_slot_is_left_alone(
         with pytest.raises(DeviceFault):
             slot.extract()
         medium.lost.clear()
+
+
+@pytest.mark.parametrize(("at", "lost"), [(LENGTH, 1), (30 * LENGTH, MOST_LOST + 1)])
+def test_what_a_seed_has_lost_comes_from_the_store_and_the_rest_from_the_seed(
+    at: int, lost: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Slot(tmp_path, 0) as slot:
+        slot.path.write_bytes(bytes(len(slot.data)) + b"\xee" * 5000)
+        seed = tmp_path / "seed"
+        seed.write_bytes(slot.data + random.Random(3).randbytes(32 * LENGTH))
+        Medium(seed, {at + n * BLOCK for n in range(lost)}, monkeypatch)
+        stores = Chain([slot.store])
+        made, report = extract(slot.index, slot.spec, seeds=[SeedSpec(seed)], stores=stores)
+        assert slot.path.read_bytes()[: len(slot.data)] == slot.data
+        assert made.shares[Source.SEED] == report.shares[Source.SEED]
+        # What was lost, and the last chunk, which the seed goes on behind.
+        assert report.shares[Source.STORE].bytes <= 3 * 262144
+        assert report.shares[Source.SEED].bytes > LENGTH // 2
