@@ -58,7 +58,7 @@ LONGEST_S = 30.0
 """From power-on to a cut by time; on an idle machine an update is done after some 25 s."""
 MOST_WRITES = 400
 """From power-on to a cut by write requests; an update that writes a whole slot takes some 360."""
-LIMIT_S = 60.0
+LIMIT_S = 45.0
 """For a cut by requests: there may be fewer."""
 _CHUNK_SUFFIX = ".cacnk"
 _UNLIMITED = 1 << 30
