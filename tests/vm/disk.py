@@ -120,7 +120,8 @@ def make_disk(path: Path, roots: Mapping[Partition, Path], data: Mapping[str, st
             file_path.parent.mkdir(parents=True, exist_ok=True)
             file_path.write_text(text)
         part = Partition.DATA
-        options = ("-q", "-F", "-b", "4096", "-L", "data", "-d", folder)
+        # See "State" in docs/architecture.md.
+        options = ("-q", "-F", "-b", "4096", "-O", "^metadata_csum", "-L", "data", "-d", folder)
         size = f"{part.length // 1024}k"
         run("mkfs.ext4", *options, "-E", f"offset={part.offset}", path, size)
     for part, image in roots.items():
