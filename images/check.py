@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from images import linux
@@ -17,14 +18,11 @@ from images.durable import os_errors
 from images.events import EventSink, Phase, Progress, ignore
 from images.index import Index
 from images.parallel import Scratch, default_threads, each
-from images.reading import read_into
+from images.reading import BLOCK, past_cache, read_medium
 from images.runs import FileRegion
 
 SPAN_LENGTH = 1 << 20
 """Bytes that one thread reads and digests at a time, unless a single chunk is longer."""
-
-_AHEAD = 4
-"""Spans that the kernel is told of in advance, beside its own guesses."""
 
 
 def spans(index: Index, limit: int = SPAN_LENGTH) -> Iterator[tuple[int, int]]:
@@ -39,7 +37,7 @@ def spans(index: Index, limit: int = SPAN_LENGTH) -> Iterator[tuple[int, int]]:
 def matching_chunks(
     fd: int, offset: int, index: Index, phase: Phase, sink: EventSink, threads: int
 ) -> bytearray:
-    """Digest every chunk where it should stand.
+    """Digest every chunk where it should stand, read from the medium.
 
     Args:
         fd: a file or block device.
@@ -56,26 +54,28 @@ def matching_chunks(
         OSError: a read failed.
     """
     right = bytearray(len(index))
-    scratch = Scratch(SPAN_LENGTH)
+    scratch = Scratch(SPAN_LENGTH + 2 * BLOCK)
     whole = FileRegion(fd, offset, index.blob_length)
 
-    def check(span: tuple[int, int]) -> int:
+    def check(direct: int | None, span: tuple[int, int]) -> int:
         first, stop = span
         base, end = index.start(first), index.end(stop - 1)
-        buffer = scratch.take(end - base)
+        lead = (offset + base) % BLOCK
+        buffer = scratch.take(-(-(lead + end - base) // BLOCK) * BLOCK)
         if whole.is_hole(base, end - base):
             buffer[:] = bytes(len(buffer))
         else:
-            _read_ahead(fd, offset + end, end - base)
-            buffer = buffer[: read_into(fd, offset + base, buffer, end - base)]
-        right[first:stop] = right_chunks(index, first, stop, buffer)
+            buffer = buffer[: read_medium(direct, fd, offset + base - lead, buffer)]
+        right[first:stop] = right_chunks(index, first, stop, buffer[lead : lead + end - base])
         return end - base
 
     done, total = 0, index.blob_length
     sink(Progress(phase, done, total))
-    for length in each(spans(index), check, threads):
-        done += length
-        sink(Progress(phase, done, total))
+    with past_cache(fd) as direct:
+        # Half of the threads wait for the medium while the others digest.
+        for length in each(spans(index), partial(check, direct), 2 * threads):
+            done += length
+            sink(Progress(phase, done, total))
     return right
 
 
@@ -134,11 +134,6 @@ def verify(
             )
         finally:
             os.close(fd)
-
-
-def _read_ahead(fd: int, offset: int, length: int) -> None:
-    """Let the medium bring the spans after this one while this one is digested."""
-    os.posix_fadvise(fd, offset + _AHEAD * length, length, os.POSIX_FADV_WILLNEED)
 
 
 def forget_cache(fd: int) -> None:

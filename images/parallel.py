@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from collections import deque
@@ -70,10 +71,14 @@ class Scratch(threading.local):
     """Memory that each thread uses again and again: new pages cost as much as filling them."""
 
     def __init__(self, length: int) -> None:
-        self._memory = bytearray(length)
+        self._memory = _pages(length)
 
     def take(self, length: int) -> memoryview:
-        """Return `length` bytes of any content, this thread's until it takes again."""
+        """Return `length` bytes of any content from a page's begin on, until it takes again."""
         if len(self._memory) < length:
-            self._memory = bytearray(length)
-        return memoryview(self._memory)[:length]
+            self._memory = _pages(length)
+        return self._memory[:length]
+
+
+def _pages(length: int) -> memoryview:
+    return memoryview(mmap.mmap(-1, max(length, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

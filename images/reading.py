@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads at a position: past short counts, and past blocks that the medium has lost."""
+"""Reads at a position: past short counts, blocks that the medium has lost, and the page cache."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 BLOCK = 4096
 """What is lost, and written, at a time: the page of Linux and the least that flash rewrites."""
@@ -78,3 +80,45 @@ def read_into(
             break
         done += count
     return done
+
+
+@contextmanager
+def past_cache(fd: int) -> Iterator[int | None]:
+    """Open once more what `fd` has open, for `read_medium`; None where that cannot be had.
+
+    tmpfs before Linux 6.6 and some file systems in user space refuse O_DIRECT, and a process that
+    gave up its rights may not open again what it holds.
+    """
+    try:
+        direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    try:
+        yield direct
+    finally:
+        os.close(direct)
+
+
+def read_medium(direct: int | None, fd: int, offset: int, view: memoryview) -> int:
+    """Fill `view` as `read_into`, from the medium itself; return how many bytes there were.
+
+    What cannot be read so, as the end of a file within a block, comes through the page cache.
+
+    Args:
+        direct: from `past_cache`.
+        fd: the same file or device.
+        offset: in bytes, a multiple of `BLOCK`.
+        view: of memory that begins on a page (`Scratch`), a multiple of `BLOCK` long.
+
+    Raises:
+        OSError: a read failed.
+    """
+    count = 0
+    if direct is not None:
+        try:
+            count = os.preadv(direct, [view], offset)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # sectors, or an alignment, larger than a block
+                raise
+    return count + read_into(fd, offset + count, view[count:], len(view) - count)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ctypes
+import mmap
 import threading
 from collections.abc import Iterator
 from itertools import chain
@@ -52,3 +54,9 @@ def test_each_thread_has_its_own_scratch() -> None:
     assert scratch.take(10) == b"a" * 10
     assert len(scratch.take(50)) == 50
     assert len(scratch.take(5)) == 5
+
+
+def test_scratch_begins_on_a_page() -> None:
+    for length in (1, 10_000, 1 << 20):
+        memory = ctypes.c_char.from_buffer(Scratch(0).take(length))
+        assert ctypes.addressof(memory) % mmap.PAGESIZE == 0

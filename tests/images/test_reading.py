@@ -22,7 +22,8 @@ from images.events import Event, SourceFailed
 from images.extraction import extract, plan
 from images.inputs import open_input
 from images.making import make
-from images.reading import BLOCK, MOST_LOST, LostBlocks, read_into
+from images.parallel import Scratch
+from images.reading import BLOCK, MOST_LOST, LostBlocks, past_cache, read_into, read_medium
 from images.sources import Source
 from images.specs import SeedSpec, TargetSpec
 from images.stores.chain import Chain
@@ -97,6 +98,22 @@ def test_what_is_lost_reads_as_bytes_of_no_image_and_the_rest_as_it_is(
         True,
     ]
     assert not lost.within(4 * BLOCK, 9 * BLOCK)
+
+
+def test_what_direct_reading_will_not_give_comes_through_the_cache(tmp_path: Path) -> None:
+    path, data = tmp_path / "file", random.Random(3).randbytes(10 * BLOCK + 5)
+    path.write_bytes(data)
+    memory = Scratch(12 * BLOCK).take(12 * BLOCK)
+    with opened(path) as fd, past_cache(fd) as direct:
+        assert direct is not None
+        # To the end, which lies within a block; from the begin of one; into memory that begins
+        # elsewhere, which the kernel refuses.
+        for offset, view in ((0, memory), (3 * BLOCK, memory), (0, memory[1 : 1 + BLOCK])):
+            count = read_medium(direct, fd, offset, view)
+            assert count == min(len(view), len(data) - offset)
+            assert view[:count] == data[offset : offset + count]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(direct)
 
 
 def test_a_medium_that_has_lost_much_is_given_up(

@@ -308,6 +308,7 @@ def test_one_that_cannot_be_killed_does_not_hang_us(monkeypatch: pytest.MonkeyPa
 
 CALLER = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest may have been started without
 from updater.processes import run
 from updater.signals import Interruption
 try:
