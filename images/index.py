@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,13 +37,13 @@ MAX_CHUNKS = 1 << 24
 MAX_LENGTH = HEADER.size + MAX_CHUNKS * ITEM.size + TAIL.size
 
 _PIECE = 1 << 20
-_END = struct.Struct("<Q")
+_WORDS = ITEM.size // 8
 
 
 class Index:
     """The chunks of a blob, in order. Chunk `i` covers `start(i)` to `end(i)`, exclusive."""
 
-    __slots__ = ("flags", "items", "sizes")
+    __slots__ = ("_ends", "flags", "items", "sizes")
 
     def __init__(
         self, sizes: ChunkSizes, flags: int, items: bytes | bytearray | memoryview
@@ -59,6 +61,12 @@ class Index:
         self.sizes = sizes
         self.flags = flags
         self.items = memoryview(items).toreadonly()
+        # A view of every fifth word: a third of the time that unpacking an item takes.
+        self._ends: Sequence[int] = self.items.cast("Q")[::_WORDS]
+        if sys.byteorder == "big":
+            swapped = array("Q", self._ends)
+            swapped.byteswap()
+            self._ends = swapped
         bad = _kernels.first_bad_item(self.items, sizes.maximum)
         if bad < len(self):
             raise IndexInvalid(
@@ -165,23 +173,23 @@ class Index:
         return self.end(len(self) - 1) if len(self) else 0
 
     def __len__(self) -> int:
-        return len(self.items) // ITEM.size
+        return len(self._ends)
 
     def end(self, number: int) -> int:
         """Return the offset of the byte after chunk `number`."""
-        return int(_END.unpack_from(self.items, number * ITEM.size)[0])
+        return self._ends[number]
 
     def start(self, number: int) -> int:
         """Return the offset of the first byte of chunk `number`."""
-        return self.end(number - 1) if number else 0
+        return self._ends[number - 1] if number else 0
 
     def length(self, number: int) -> int:
         """Return the bytes of chunk `number`."""
-        return self.end(number) - self.start(number)
+        return self._ends[number] - (self._ends[number - 1] if number else 0)
 
     def id(self, number: int) -> ChunkId:
         """Return the 32 bytes of the id of chunk `number`."""
-        position = number * ITEM.size + _END.size
+        position = number * ITEM.size + 8
         return ChunkId(bytes(self.items[position : position + 32]))
 
     def chunks(self, first: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, ChunkId]]:

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SHA-512/256 for AVX-512: eight lanes, with rotations and three-way logic of one instruction. */
+/* SHA-512/256 for AVX-512: eight lanes, with rotations and three-way logic of one instruction; four
+ * for the last pieces (digest_avx512_tail.c). */
 #if defined(__x86_64__)
 
 #include "digests.h"
@@ -95,11 +96,17 @@ KERNEL void v_words(const uint8_t *const p[LANES], vector w[16])
     }
 }
 
-#include "digest_lanes.h"
+#include "digest_rounds.h"
+
+static TARGET void hash_8(uint64_t *state, struct lane *lanes, size_t blocks)
+{
+    hash_blocks(state, lanes, blocks);
+}
 
 TARGET void digest_avx512(const struct piece *pieces, size_t count, uint8_t *digests)
 {
-    digest_all(pieces, count, digests);
+    const struct width wide = {8, hash_8}, narrow = {4, hash_avx512_tail};
+    digest_lanes(wide, narrow, pieces, count, digests);
 }
 
 #endif

@@ -28,7 +28,7 @@ static bool runs_here(const struct kernel *kernel)
 #if defined(__x86_64__)
     if (strcmp(kernel->name, "avx512") == 0)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vbmi");
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi");
     if (strcmp(kernel->name, "avx2") == 0)
         return __builtin_cpu_supports("avx2");
 #else

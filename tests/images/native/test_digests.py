@@ -23,6 +23,10 @@ from tests.capabilities import require_tool
 from tests.images.native.build import DEADLINE_S, HERE, WARNINGS, compile_program
 
 KERNELS = _kernels.digest_kernels()
+SOURCES = {
+    "avx2": ("digest_lanes.c", "digest_avx2.c"),
+    "avx512": ("digest_lanes.c", "digest_avx512.c", "digest_avx512_tail.c"),
+}
 
 # FIPS 180-4 examples (NIST, "SHA512_256.pdf"), and the empty message.
 NIST = {
@@ -54,6 +58,8 @@ def batches() -> dict[str, list[bytes]]:
         "around the borders of blocks": borders,
         "very different": mixed,
         "equal": [4096] * 17,
+        "lanes fall idle one by one": [1000 * n for n in range(1, 13)],
+        "half of the lanes begin to pad when the others end": [1024] * 4 + [1152] * 4,
     }
     return {name: list(map(generator.randbytes, given)) for name, given in lengths.items()}
 
@@ -142,7 +148,7 @@ def test_no_byte_beyond_a_piece_and_nothing_undefined(
         f"-DDIGEST=digest_{kernel}",
     )
     flags = (*WARNINGS, optimization, "-g", *sanitizers)
-    compile_program(program, "digest_pieces.c", f"digest_{kernel}.c", flags=flags)
+    compile_program(program, "digest_pieces.c", *SOURCES[kernel], flags=flags)
     for pieces in batches().values():
         assert digest_by_program(program, pieces) == digests(pieces)
 
@@ -154,6 +160,6 @@ def test_avx512_agrees_under_emulation(tmp_path: Path) -> None:
     program = tmp_path / "digest"
     emulation = ("-std=gnu11", "-O1", "-DTARGET=", "-include", str(HERE / "emulated_avx512.h"))
     flags = (*emulation, "-Wno-psabi", "-DDIGEST=digest_avx512")
-    compile_program(program, "digest_pieces.c", "digest_avx512.c", flags=flags)
+    compile_program(program, "digest_pieces.c", *SOURCES["avx512"], flags=flags)
     for pieces in batches().values():
         assert digest_by_program(program, pieces) == digests(pieces)
