@@ -17,9 +17,11 @@ import time
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
-from images.check import SPAN_LENGTH, matching_chunks
+from images.check import matching_chunks
 from images.copying import Copier, pieces
 from images.digests import Digest
 from images.durable import os_errors
@@ -34,6 +36,9 @@ from images.stores.protocol import ChunkRef
 from images.target import Target
 
 Data: TypeAlias = bytes | bytearray
+
+PLACED_AT_ONCE = 1 << 20
+"""Bytes of chunks that are written together: as many as are read or come together."""
 
 ZERO_RANGE_LIMIT = 32 << 20
 """Bytes of zeros put at a time, so that progress is seen and an interrupt is quick."""
@@ -176,14 +181,37 @@ class _Assembly:
         """Write chunks wherever they are lacking; all places of a chunk but the first are copies.
 
         One thread writes: a file takes one writer at a time, and more would only contend with
-        those that read, decompress and digest.
+        those that read, decompress and digest. A move only ever waits for reads, so that writing
+        it later does no harm.
         """
-        for leader, data, source in chunks:
-            with memoryview(data) as view:
-                for number in self._sources.wrong_positions(leader):
-                    self._target.put(self._index.start(number), view)
-                    self._account(source, 1, len(view))
-                    source = Source.COPY
+        groups = batches(chunks, lambda chunk: len(chunk[1]), PLACED_AT_ONCE)
+        for shares in each(groups, self._write_group, 1):
+            for source, share in shares.items():
+                self._account(source, share.chunks, share.bytes)
+
+    def _write_group(self, group: list[tuple[int, Data, Source]]) -> dict[Source, Share]:
+        """Write chunks, those that stand side by side at once; return what came from where."""
+        places: list[tuple[int, Data]] = []
+        shares: dict[Source, Share] = {}
+        for leader, data, source in group:
+            for number in self._sources.wrong_positions(leader):
+                places.append((number, data))
+                before = shares.get(source, Share(0, 0))
+                shares[source] = Share(before.chunks + 1, before.bytes + len(data))
+                source = Source.COPY
+        for start, view in self._side_by_side(places):
+            self._target.put(start, view)
+        return shares
+
+    def _side_by_side(self, places: list[tuple[int, Data]]) -> Iterator[tuple[int, memoryview]]:
+        """Yield offset and bytes of chunks, those that follow each other in the image as one."""
+        places.sort(key=itemgetter(0))
+        for _, run in groupby(enumerate(places), lambda item: item[1][0] - item[0]):
+            chunks = [place for _, place in run]
+            first, data = chunks[0]
+            if len(chunks) > 1:
+                data = b"".join(data for _, data in chunks)
+            yield self._index.start(first), memoryview(data)
 
     def _moved(self) -> Iterator[tuple[int, Data, Source]]:
         """Take the planned steps. Reading ahead is safe: sources are old content, and only lost."""
@@ -191,7 +219,7 @@ class _Assembly:
         steps = batches(
             map(_Step.of, self._plan.moves),
             lambda step: self._index.length(step.leader),
-            SPAN_LENGTH,
+            PLACED_AT_ONCE,
         )
         for batch in each(steps, self._read_moves, self._threads):
             for step, data in batch:

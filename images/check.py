@@ -8,12 +8,10 @@ written is read back), and the whole of `verify`.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from images import linux
 from images.durable import os_errors
 from images.events import EventSink, Phase, Progress, ignore
 from images.index import Index
@@ -21,8 +19,9 @@ from images.parallel import Scratch, default_threads, each
 from images.reading import BLOCK, past_cache, read_medium
 from images.runs import FileRegion
 
-SPAN_LENGTH = 1 << 20
-"""Bytes that one thread reads and digests at a time, unless a single chunk is longer."""
+SPAN_LENGTH = 4 << 20
+"""Bytes that one thread reads and digests at a time, unless a single chunk is longer: they fill the
+lanes of a digest."""
 
 
 def spans(index: Index, limit: int = SPAN_LENGTH) -> Iterator[tuple[int, int]]:
@@ -128,18 +127,9 @@ def verify(
         # A FIFO must fail, not wait for its writer.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            forget_cache(fd)
+            os.fsync(fd)
             return matching_chunks(
                 fd, offset, index, Phase.VERIFY, sink, threads or default_threads()
             )
         finally:
             os.close(fd)
-
-
-def forget_cache(fd: int) -> None:
-    """Write out what is dirty and let the next reads come from the medium."""
-    if stat.S_ISBLK(os.fstat(fd).st_mode):
-        linux.flush_buffers(fd)
-    else:
-        os.fsync(fd)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -9,7 +9,6 @@ import fcntl
 import os
 import struct
 
-BLKFLSBUF = 0x1261  # linux/fs.h
 BLKZEROOUT = 0x127F  # linux/fs.h: u64 start, u64 length, both in whole sectors
 FICLONERANGE = 0x4020940D  # linux/fs.h: struct file_clone_range
 
@@ -49,15 +48,6 @@ def clone_range(fd: int, offset: int, source_fd: int, source_offset: int, length
     """Share whole blocks between two files; False where the file systems do not."""
     request = struct.pack("=qQQQ", source_fd, source_offset, length, offset)
     return _supported(fd, FICLONERANGE, request)
-
-
-def flush_buffers(fd: int) -> None:
-    """Write out and drop a block device's page cache, as far as we may (CAP_SYS_ADMIN)."""
-    os.fsync(fd)
-    try:
-        fcntl.ioctl(fd, BLKFLSBUF, 0)
-    except PermissionError:
-        return
 
 
 def _supported(fd: int, request: int, argument: bytes) -> bool:

@@ -71,14 +71,15 @@ class Scratch(threading.local):
     """Memory that each thread uses again and again: new pages cost as much as filling them."""
 
     def __init__(self, length: int) -> None:
-        self._memory = _pages(length)
+        self._memory = pages(length)
 
     def take(self, length: int) -> memoryview:
         """Return `length` bytes of any content from a page's begin on, until it takes again."""
         if len(self._memory) < length:
-            self._memory = _pages(length)
+            self._memory = pages(length)
         return self._memory[:length]
 
 
-def _pages(length: int) -> memoryview:
+def pages(length: int) -> memoryview:
+    """Return zeros from a page's begin on, which go back to the system when they are let go."""
     return memoryview(mmap.mmap(-1, max(length, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

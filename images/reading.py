@@ -103,7 +103,7 @@ def past_cache(fd: int) -> Iterator[int | None]:
 def read_medium(direct: int | None, fd: int, offset: int, view: memoryview) -> int:
     """Fill `view` as `read_into`, from the medium itself; return how many bytes there were.
 
-    What cannot be read so, as the end of a file within a block, comes through the page cache.
+    What direct reading will not give is forgotten by the page cache first, as far as it is flushed.
 
     Args:
         direct: from `past_cache`.
@@ -121,4 +121,8 @@ def read_medium(direct: int | None, fd: int, offset: int, view: memoryview) -> i
         except OSError as error:
             if error.errno != errno.EINVAL:  # sectors, or an alignment, larger than a block
                 raise
-    return count + read_into(fd, offset + count, view[count:], len(view) - count)
+    rest = len(view) - count
+    if rest == 0:
+        return count
+    os.posix_fadvise(fd, offset + count, rest, os.POSIX_FADV_DONTNEED)
+    return count + read_into(fd, offset + count, view[count:], rest)

@@ -19,20 +19,25 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from images.cuts import CutRule, scan_block
 from images.kernels import choose_kernel
+from images.parallel import pages
 from images.reading import LostBlocks, read_into
 from images.sizes import WINDOW, ChunkSizes
 
-BLOCK_LENGTH = 2 << 20
-"""Bytes that a thread reads and scans at a time: large against a system call, small against L3."""
+BLOCK_LENGTH = 4 << 20
+"""Bytes that a thread reads and scans at a time, at most: their chunks fill the lanes of a digest,
+and handing them over costs little."""
+
+BUFFERS_LENGTH = 20 << 20
+"""Bytes of all buffers where chunks are not longer than usual: more threads get smaller ones."""
 
 CANCEL_MS = 100
 """How often a thread that waits for a pipe looks whether it is still wanted."""
@@ -171,7 +176,7 @@ class _Buffer:
 
     def __init__(self, room: int, block_length: int) -> None:
         self.room = room
-        self.memory = memoryview(bytearray(room + block_length))
+        self.memory = pages(room + block_length)
         self.scanned = self.memory[room - WINDOW :]
         self.bits = memoryview(bytearray((block_length + 63) // 64 * 8))
         self.length = 0
@@ -223,8 +228,18 @@ class Run:
         self.release()
 
 
+Marks: TypeAlias = Callable[[int, int, memoryview], None]
+"""Is told of each block's offset, length, and marks (see `cuts.scan_block`), by the thread that
+scanned it; the marks are valid during the call."""
+
+
 def runs(
-    source: Source, sizes: ChunkSizes, *, threads: int, block_length: int | None = None
+    source: Source,
+    sizes: ChunkSizes,
+    *,
+    threads: int,
+    block_length: int | None = None,
+    marks: Marks | None = None,
 ) -> Generator[Run, None, None]:
     """Cut a source into chunks, in order.
 
@@ -236,17 +251,19 @@ def runs(
         sizes: of the chunks.
         threads: that read and scan, 1 or more, beside the caller's.
         block_length: bytes that a thread takes at a time, at least 48.
+        marks: is told of the candidate cuts of each block; of none in fixed-size mode.
 
     Raises:
         OSError: the source cannot be read, or has become shorter.
         SettingInvalid: see `choose_kernel`.
     """
+    buffers = threads + 2
     if block_length is None:
-        block_length = max(BLOCK_LENGTH, sizes.maximum // 4)
+        block_length = max(min(BLOCK_LENGTH, BUFFERS_LENGTH // buffers), sizes.maximum // 4)
     pool: SimpleQueue[_Buffer] = SimpleQueue()
-    for _ in range(threads + 2):
+    for _ in range(buffers):
         pool.put(_Buffer(max(sizes.maximum, WINDOW), block_length))
-    load = _Loader(source, sizes, choose_kernel(), block_length)
+    load = _Loader(source, sizes, choose_kernel(), block_length, marks)
     executor = ThreadPoolExecutor(threads, thread_name_prefix="scan")
     try:
         yield from _assemble(_blocks(executor, load, pool, threads + 1), sizes, pool)
@@ -263,13 +280,20 @@ class _Loader:
     sizes: ChunkSizes
     kernel: str
     block_length: int
+    marks: Marks | None
 
     def __call__(self, offset: int, buffer: _Buffer) -> _Buffer:
+        self._fill(offset, buffer)
+        if self.marks is not None and not self.sizes.fixed:
+            self.marks(offset, buffer.length, buffer.bits)
+        return buffer
+
+    def _fill(self, offset: int, buffer: _Buffer) -> None:
         lead = min(offset, WINDOW)
         if self.source.is_hole(offset - lead, lead + self.block_length):
             buffer.length = self.block_length
             if buffer.zero:
-                return buffer
+                return
             buffer.scanned[:] = bytes(len(buffer.scanned))
             buffer.zero = True
         else:
@@ -278,7 +302,6 @@ class _Loader:
         if not self.sizes.fixed:
             scanned = buffer.scanned[: WINDOW + buffer.length]
             scan_block(self.kernel, scanned, buffer.bits, self.sizes)
-        return buffer
 
 
 def _blocks(

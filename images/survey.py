@@ -7,8 +7,9 @@ Digesting is what costs, so each byte is digested once at most:
    length, which sorts most others out. What stands at its own position is right; what stands
    elsewhere can move.
 2. Around an edit the cuts differ, and content may be right although it was cut otherwise. So the
-   index's own positions are asked for the rest: a chunk can be right only if a cut may follow its
-   last byte, which 48 bytes tell. One position in 50,000 passes by chance, and is digested.
+   index's own positions are asked for the rest: a chunk can be right only if the scan marked its
+   last byte and none between, or none at all where it was cut by force. Few others pass, and are
+   digested.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from images.digests import ChunkId
 from images.events import EventSink, Phase, Progress
 from images.ids import IdTable, LengthFilter
 from images.index import Index
-from images.kernels import choose_kernel
 from images.parallel import Scratch, each
 from images.reading import read_into
 from images.runs import FileRegion, Run, runs
@@ -63,13 +63,57 @@ def survey(region: FileRegion, index: Index, sink: EventSink, threads: int) -> S
         OSError: the target cannot be read.
     """
     found = Survey(IdTable(index), bytearray(len(index)), array("Q", [NOWHERE]) * len(index))
-    _cut(region, index, found, sink, threads)
+    possible = _Possible(index)
+    _cut(region, index, found, possible, sink, threads)
     if not index.sizes.fixed:  # there, the cuts are the index's own positions
-        _ask_positions(region, index, found, threads)
+        _ask_positions(region, index, found, possible, threads)
     return found
 
 
-def _cut(region: FileRegion, index: Index, found: Survey, sink: EventSink, threads: int) -> None:
+class _Possible:
+    """Which of the index's positions may be right, going by the marks of the scan.
+
+    Attributes:
+        flags: one byte a position.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self.flags = bytearray(len(index))
+
+    def mark(self, offset: int, length: int, bits: memoryview) -> None:
+        """Take the marks of a block (see `runs.Marks`): a chunk has none but at its end."""
+        index, sizes = self._index, self._index.sizes
+        for number in range(index.find(offset), len(index)):
+            last = index.end(number) - 1 - offset
+            if last >= length:
+                break
+            tested = max(index.start(number) - offset + max(sizes.minimum, WINDOW) - 1, 0)
+            mark = _kernels.find_bit(bits, tested, last + 1)
+            forced = index.length(number) == sizes.maximum or number == len(index) - 1
+            if mark == last or (forced and mark > last):
+                self.flags[number] = 1
+
+    def clear(self, run: Run) -> None:
+        """Take the cuts of a run: a position that was cut as in the index is digested with it."""
+        index, start = self._index, run.offset
+        number = index.find(start)
+        for end in run.ends:
+            while number < len(index) and index.start(number) < start:
+                number += 1
+            if number < len(index) and (index.start(number), index.end(number)) == (start, end):
+                self.flags[number] = 0
+            start = end
+
+
+def _cut(
+    region: FileRegion,
+    index: Index,
+    found: Survey,
+    possible: _Possible,
+    sink: EventSink,
+    threads: int,
+) -> None:
     digest, table = index.digest, found.table
     lengths = LengthFilter()
     for start, end, _ in index.chunks():
@@ -77,6 +121,7 @@ def _cut(region: FileRegion, index: Index, found: Survey, sink: EventSink, threa
 
     def known(run: Run) -> tuple[int, list[tuple[int, int, int]]]:
         with run:
+            possible.clear(run)
             chunks = [(start, data) for start, data in run.chunks() if len(data) in lengths]
             ids = digest.of_chunks([data for _, data in chunks], index.sizes.maximum, zero=run.zero)
             found = [
@@ -90,7 +135,8 @@ def _cut(region: FileRegion, index: Index, found: Survey, sink: EventSink, threa
     zero_id = digest.of_zeros(index.sizes.maximum)
     zeros, zero_leader = array("Q"), table.find(zero_id)
     sink(Progress(Phase.CHECK_TARGET, 0, region.length))
-    for end, chunks in each(runs(region, index.sizes, threads=threads), known, threads):
+    cut = runs(region, index.sizes, threads=threads, marks=possible.mark)
+    for end, chunks in each(cut, known, threads):
         for start, stop, leader in chunks:
             if leader == zero_leader:
                 _extend(zeros, start, stop)
@@ -126,32 +172,25 @@ def _settle_zeros(index: Index, found: Survey, zero_id: ChunkId, zeros: array[in
                 found.right[number] = 1
 
 
-def _ask_positions(region: FileRegion, index: Index, found: Survey, threads: int) -> None:
+def _ask_positions(
+    region: FileRegion, index: Index, found: Survey, possible: _Possible, threads: int
+) -> None:
     fd, offset, lost = region.fd, region.start, region.lost
-    kernel, discriminator = choose_kernel(), index.sizes.discriminator
-    maximum, last = index.sizes.maximum, len(index) - 1
-    zeros = index.digest.of_zeros(maximum)
+    maximum, zeros = index.sizes.maximum, index.digest.of_zeros(index.sizes.maximum)
     scratch = Scratch(maximum)
 
-    def may_be_right(start: int, end: int, chunk_id: ChunkId) -> bool:
-        """Tell whether the last bytes there allow the chunk."""
-        if end <= WINDOW:
-            return True
-        window = os.pread(fd, WINDOW + 1, offset + end - WINDOW - 1)
-        if len(window) < WINDOW + 1:
-            return False
-        if end - start == maximum:  # a cut by force, most often in zeros, which need no digest
-            return chunk_id != zeros or window[1:] == bytes(WINDOW)
-        bits = bytearray(8)
-        _kernels.scan(kernel, window, bits, discriminator)
-        return any(bits)
+    def unlike_zeros(end: int, chunk_id: ChunkId) -> bool:
+        """Tell whether the bytes before `end` rule out a chunk of zeros, which needs no digest."""
+        return chunk_id == zeros and any(os.pread(fd, WINDOW, offset + end - WINDOW))
 
     def ask(span: tuple[int, int]) -> None:
         for number, (start, end, chunk_id) in enumerate(index.chunks(*span), span[0]):
-            length = end - start
-            if found.right[number] or (lost and lost.within(offset + start, offset + end)):
+            if found.right[number] or not possible.flags[number]:
                 continue
-            if number != last and not may_be_right(start, end, chunk_id):
+            if lost and lost.within(offset + start, offset + end):
+                continue
+            length = end - start
+            if length == maximum and unlike_zeros(end, chunk_id):
                 continue
             data = scratch.take(length)
             if read_into(fd, offset + start, data, length) < length:

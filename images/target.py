@@ -21,7 +21,6 @@ from fsprobe import ProbeError, probe
 from fsprobe.device import Device
 from images import linux
 from images._native import _kernels
-from images.check import forget_cache
 from images.durable import os_errors, sync_folder
 from images.errors import DeviceFault, NotAccessible, TargetBusy, TargetTooSmall
 from images.events import EventSink, SourceFailed
@@ -146,15 +145,12 @@ class Target:
             return read_into(self.fd, self.spec.offset + position, buffer, length)
 
     def settle(self, image_length: int) -> None:
-        """Give a file its length, bring everything to the medium, and forget the page cache.
-
-        What is read after this comes from the medium.
-        """
+        """Give a file its length, and bring everything to the medium."""
         with os_errors(self.name):
             if not (self.block_device or self.spec.region):
                 os.ftruncate(self.fd, image_length)
             self._flusher.wait()
-            forget_cache(self.fd)
+            os.fsync(self.fd)
 
     def close(self) -> None:
         """End what runs in the background; `fd` stays the caller's."""

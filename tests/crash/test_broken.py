@@ -36,7 +36,7 @@ def _nothing(*_: object) -> None:
 
 
 def _no_flush_of_the_slot(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(images.target, "forget_cache", _nothing)
+    patch.setattr(images.target.Target, "settle", _nothing)
 
 
 def _no_flush_of_the_environment(patch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 
 import pytest
 
+from images import reading
 from images.errors import DeviceFault
 from images.events import Event, SourceFailed
 from images.extraction import extract, plan
@@ -28,6 +29,7 @@ from images.sources import Source
 from images.specs import SeedSpec, TargetSpec
 from images.stores.chain import Chain
 from images.stores.local import LocalStore
+from tests.waiting import wait_until
 
 LENGTH = 1 << 20
 
@@ -100,7 +102,13 @@ def test_what_is_lost_reads_as_bytes_of_no_image_and_the_rest_as_it_is(
     assert not lost.within(4 * BLOCK, 9 * BLOCK)
 
 
-def test_what_direct_reading_will_not_give_comes_through_the_cache(tmp_path: Path) -> None:
+def test_what_direct_reading_will_not_give_is_forgotten_first_and_comes_through_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda fd, offset, length, advice: forgotten.append((offset, length))
+    )
     path, data = tmp_path / "file", random.Random(3).randbytes(10 * BLOCK + 5)
     path.write_bytes(data)
     memory = Scratch(12 * BLOCK).take(12 * BLOCK)
@@ -108,12 +116,57 @@ def test_what_direct_reading_will_not_give_comes_through_the_cache(tmp_path: Pat
         assert direct is not None
         # To the end, which lies within a block; from the begin of one; into memory that begins
         # elsewhere, which the kernel refuses.
-        for offset, view in ((0, memory), (3 * BLOCK, memory), (0, memory[1 : 1 + BLOCK])):
+        whole = 10 * BLOCK
+        for offset, view, rest in (
+            (0, memory[:whole], None),
+            (0, memory, (len(data), len(memory) - len(data))),
+            (3 * BLOCK, memory, (len(data), 3 * BLOCK + len(memory) - len(data))),
+            (0, memory[1 : 1 + BLOCK], (0, BLOCK)),
+        ):
+            forgotten.clear()
             count = read_medium(direct, fd, offset, view)
             assert count == min(len(view), len(data) - offset)
             assert view[:count] == data[offset : offset + count]
+            assert forgotten == ([] if rest is None else [rest])
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(direct)
+
+
+def test_without_direct_reading_flushed_bytes_are_not_read_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that must not wait for the medium finds the bytes in the page cache, or fails."""
+    path, data = tmp_path / "file", random.Random(4).randbytes(10 * BLOCK)
+    path.write_bytes(data)
+
+    def is_cached(fd: int) -> bool:
+        try:
+            return os.preadv(fd, [bytearray(BLOCK)], 0, os.RWF_NOWAIT) == BLOCK
+        except BlockingIOError:
+            return False
+
+    with opened(path) as fd:
+        try:
+            assert is_cached(fd)
+        except OSError as error:
+            pytest.skip(f"missing: a file system with RWF_NOWAIT ({error.strerror})")
+        os.fsync(fd)
+        found = []
+
+        def read(fd: int, offset: int, view: memoryview, length: int) -> int:
+            found.append(is_cached(fd))
+            return read_into(fd, offset, view, length)
+
+        monkeypatch.setattr(reading, "read_into", read)
+        view = memoryview(bytearray(len(data)))
+
+        def read_anew() -> bool:
+            # Again where the kernel happens to hold a page, to compact memory say.
+            assert read_medium(None, fd, 0, view) == len(data)
+            return not found[-1]
+
+        wait_until(read_anew)
+        assert view == data
 
 
 def test_a_medium_that_has_lost_much_is_given_up(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from images import runs
 from images.digests import Digest
 from images.events import ignore
 from images.index import Index
@@ -63,3 +64,29 @@ def test_forced_cuts_behind_an_edit_are_found_right(
         right = surveyed(tmp_path / "target", index).right
         wrong = range(index.find(first), index.find(stop - 1) + 1)
         assert [n for n in behind if not right[n]] == list(wrong)
+
+
+@pytest.mark.parametrize("block_length", [runs.BLOCK_LENGTH, 1000, 4096 * 4])
+@pytest.mark.parametrize("seed", range(25))
+def test_right_is_what_digests_right_where_it_should_stand(
+    seed: int, block_length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks are cut, asked for, or ruled out by marks: all as if each had been digested."""
+    monkeypatch.setattr(runs, "BLOCK_LENGTH", block_length)
+    generator = random.Random(seed)
+    parts = [
+        generator.choice([generator.randbytes(length), bytes(length), b"ab" * (length // 2)])
+        for length in (generator.randrange(40_000) for _ in range(12))
+    ]
+    index = made(tmp_path / "image", b"".join(parts), Digest.SHA512_256)
+    target = bytearray(b"".join(parts))
+    for _ in range(generator.randrange(12)):
+        at, length = generator.randrange(len(target)), generator.choice([1, 47, 48, 49, 5000])
+        new = generator.choice([b"", b"x", bytes(length), generator.randbytes(length)])
+        target[at : at + len(new) if generator.random() < 0.7 else at + length] = new
+    (tmp_path / "target").write_bytes(target)
+    right = [
+        Digest.SHA512_256.of(target[start:end]) == chunk_id and end <= len(target)
+        for start, end, chunk_id in index.chunks()
+    ]
+    assert list(map(bool, surveyed(tmp_path / "target", index).right)) == right

@@ -14,7 +14,6 @@ from images.specs import TargetSpec
 from images.target import Target, open_for_plan, open_target
 from tests.capabilities import require_loop_devices, require_tool
 from tests.loops import loop_device, mounted, run
-from tests.waiting import wait_until
 
 DATA = random.Random(1).randbytes(10 * BLOCK)
 
@@ -249,31 +248,3 @@ def test_a_full_file_system_is_a_matter_for_the_operator(tmp_path: Path) -> None
             _put(target, 0, random.Random(2).randbytes(1 << 20))
     finally:
         run("umount", folder)
-
-
-def test_what_is_read_after_settling_comes_from_the_medium(tmp_path: Path) -> None:
-    """A read that must not wait for the medium finds the bytes in the page cache, or fails."""
-
-    def is_cached(target: Target) -> bool:
-        try:
-            return os.preadv(target.fd, [bytearray(BLOCK)], 0, os.RWF_NOWAIT) == BLOCK
-        except BlockingIOError:
-            return False
-
-    spec = TargetSpec(tmp_path / "image")
-    with open_target(spec, len(DATA)) as target:
-        _put(target, 0, DATA)
-        try:
-            assert is_cached(target)
-        except OSError as error:
-            pytest.skip(f"missing: a file system with RWF_NOWAIT ({error.strerror})")
-
-        def settled() -> bool:
-            # Again where the kernel happens to hold a page, to compact memory say.
-            target.settle(len(DATA))
-            return not is_cached(target)
-
-        wait_until(settled)
-        buffer = bytearray(len(DATA))
-        assert target.read(0, buffer, len(buffer)) == len(DATA)
-    assert buffer == DATA
