@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from images.assembly import Report, assemble
 from images.events import EventSink, ignore
 from images.index import Index
 from images.planning import Plan, make_plan
 from images.seeds import Seeds
 from images.specs import SeedSpec, TargetSpec
-from images.stores.chain import Chain
-from images.target import Target, open_for_plan, open_target
+from images.target import open_for_plan, open_target
+
+if TYPE_CHECKING:
+    from images.assembly import Report
+    from images.stores.chain import Chain
+    from images.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ def extract(
             stays, and the next run goes on from there.
         DeviceFault: the target does not hold what was written.
     """
+    from images.assembly import assemble  # a plan alone needs nothing of it
+
     options = options or Options()
     with (
         open_target(target, index.blob_length, punch_holes=options.punch_holes) as opened,

@@ -23,7 +23,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 _AUTHORITY = re.compile(r"[A-Za-z0-9\-_.@:\[\]%]+(?=[/;?]|\Z)")
 _SSH = re.compile(r"(?:[A-Za-z0-9\-_.]+@)?[A-Za-z0-9\-_.]+:.+", re.DOTALL)
 _USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?;#]*@")
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\uffff]")
+_UNPRINTABLE = re.compile(r"[^!-~]")
 _PORTS = {"http": 80, "https": 443}
 
 

@@ -94,6 +94,27 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, f"see `{self.prog} --help`")
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal; asked as argparse does it, shutil would come with it.
+
+    argparse makes one for each argument that is declared, help or no help.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """Return $COLUMNS, else the width of standard output, else 80."""
+    text = os.environ.get("COLUMNS", "")
+    if text.isascii() and text.isdigit() and int(text):
+        return int(text)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
 def find_verb(arguments: Sequence[str]) -> int | None:
     """Return where the verb stands: the first argument that is no option and no option's value."""
     number = 0

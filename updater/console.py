@@ -4,7 +4,8 @@
     standard output   the result: text, or JSON lines with `--json`, or an image
     standard error    progress on a terminal, warnings, statistics, errors
 
-Commands give records and lines; where they go, and whether, is decided here.
+Commands give records and lines; where they go, and whether, is decided here. What writes JSON is
+loaded by those who ask for it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from images.events import Progress, SourceFailed
-from updater import json_lines
-from updater.agent.events import AgentEvent, HookRan, Noticed, StepBegan
 from updater.bar import Bar, Throttle
 from updater.notify import Notifier
-from updater.signals import Interruption
+
+if TYPE_CHECKING:
+    from updater.agent.events import AgentEvent, HookRan, Noticed, StepBegan
+    from updater.signals import Interruption
 
 WARNINGS_PER_SOURCE = 3
 
@@ -67,16 +70,13 @@ class Console:
         self.notifier.event(event)
         if isinstance(event, SourceFailed):
             self._warn_of(event)
-        elif isinstance(event, Noticed):
-            self.warn(event.message)
-        elif isinstance(event, HookRan):
-            self._tell_of_hook(event)
-        elif isinstance(event, StepBegan) and self.verbose and not self.json:
-            self.finish_progress()
-            _err(event.step.value + (f": {event.subject}" if event.subject else ""))
+        elif not isinstance(event, Progress):
+            self._tell_of_agent(event)
         if self.json:
             if not isinstance(event, Progress) or self._throttle.passes(event, time.monotonic()):
-                self._out(json_lines.event_line(event) + "\n")
+                from updater.json_lines import event_line
+
+                self._out(event_line(event) + "\n")
         elif self._bar is not None and isinstance(event, Progress):
             self._bar.show(event)
 
@@ -84,7 +84,9 @@ class Console:
         """Print what came out: the record as JSON, or the lines as text."""
         self.finish_progress()
         if self.json:
-            self._out(json_lines.result_line(self.verb, record) + "\n")
+            from updater.json_lines import result_line
+
+            self._out(result_line(self.verb, record) + "\n")
         else:
             for line in lines:
                 self._out(line + "\n")
@@ -92,7 +94,11 @@ class Console:
     def item(self, name: str, record: object, line: str) -> None:
         """Print one item of a long answer."""
         self.finish_progress()
-        self._out((json_lines.item_line(name, record) if self.json else line) + "\n")
+        if self.json:
+            from updater.json_lines import item_line
+
+            line = item_line(name, record)
+        self._out(line + "\n")
 
     def statistics(self, lines: Iterable[str]) -> None:
         """Print lines on standard error under `-v`."""
@@ -121,7 +127,9 @@ class Console:
         if hint is not None:
             _err(f"  hint: {hint}")
         if self.json:
-            self._out(json_lines.error_line(code, message, hint, exit_status) + "\n")
+            from updater.json_lines import error_line
+
+            self._out(error_line(code, message, hint, exit_status) + "\n")
 
     def write_bytes(self, data: bytes) -> None:
         """Put raw bytes on standard output."""
@@ -151,6 +159,17 @@ class Console:
         shown.add(event.message)
         named = event.message.startswith(event.source)
         self.warn(event.message if named else f"{event.source}: {event.message}")
+
+    def _tell_of_agent(self, event: StepBegan | Noticed | HookRan) -> None:
+        from updater.agent.events import HookRan, Noticed  # loaded by whoever made the event
+
+        if isinstance(event, Noticed):
+            self.warn(event.message)
+        elif isinstance(event, HookRan):
+            self._tell_of_hook(event)
+        elif self.verbose and not self.json:
+            self.finish_progress()
+            _err(event.step.value + (f": {event.subject}" if event.subject else ""))
 
     def _tell_of_hook(self, event: HookRan) -> None:
         if event.output and (self.verbose or event.status or event.timed_out):

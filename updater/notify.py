@@ -11,10 +11,13 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from images.events import Phase, Progress
-from updater.agent.events import AgentEvent
 from updater.units import format_bytes, format_percent
+
+if TYPE_CHECKING:
+    from updater.agent.events import AgentEvent
 
 STATUS_INTERVAL_S = 1.0
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from images.assembly import Report
 from images.events import Phase
-from images.planning import Plan, Share
+from images.planning import Share
 from images.sources import Source
-from images.stores.chain import StoreCounts
 from updater.units import count_of, format_bytes, format_percent, format_time
+
+if TYPE_CHECKING:
+    from images.assembly import Report
+    from images.planning import Plan
+    from images.stores.chain import StoreCounts
 
 _NAMES = {
     Source.TARGET: "in place already",

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from images.index import MAX_LENGTH, Index
 from images.locator import LocalPath, Locator
-from images.stores.chain import Chain
-from images.stores.opening import open_stores
 from images.stores.options import StoreOptions, read_settings
-from updater.console import Console
+
+if TYPE_CHECKING:
+    from images.stores.chain import Chain
+    from updater.console import Console
 
 
 def store_options(args: argparse.Namespace) -> StoreOptions:
@@ -53,6 +55,8 @@ def index_and_stores(
     args: argparse.Namespace, locator: Locator | None, console: Console
 ) -> Iterator[tuple[Index, Chain]]:
     """Read an index and open the stores that its chunks come from."""
+    from images.stores.opening import open_stores  # who only looks at an index needs no store
+
     options = store_options(args)
     index = read_index(locator, options)
     with open_stores(options, locator, console.event) as stores:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from images.digests import ChunkId, Digest
 from images.errors import (
@@ -31,9 +32,11 @@ from images.errors import (
 from images.events import EventSink, SourceFailed, ignore
 from images.parallel import batches, default_threads, each
 from images.sources import Source
-from images.stores.local import LocalStore
 from images.stores.protocol import Answer, ChunkRef, Peers, Stat, Store
-from images.stores.writing import StoreWriter
+
+if TYPE_CHECKING:
+    from images.stores.local import LocalStore
+    from images.stores.writing import StoreWriter
 
 _SEVERITY = (RetryLater, DeviceFault, OperatorMustAct, ChunkInvalid, ImageError)
 """Which of a chunk's errors says what to do next: waiting may help; then what a person or a repair

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from images.chunkfile import (
     compressed_suffix,
@@ -33,7 +34,9 @@ from images.durable import error_of, os_errors
 from images.errors import ChunkInvalid, ChunkMissing, ImageError
 from images.parallel import batches, default_threads, each
 from images.stores.protocol import Answer, ChunkRef, Stat
-from images.stores.writing import StoreWriter
+
+if TYPE_CHECKING:
+    from images.stores.writing import StoreWriter
 
 _FOLDER = re.compile(r"[0-9a-f]{4}")
 _GROUP_BYTES = 1 << 20
@@ -101,6 +104,8 @@ class LocalStore:
         Raises:
             NotAccessible, NoSpace, DeviceFault: the folder cannot be created or opened.
         """
+        from images.stores.writing import StoreWriter  # most who read write nothing
+
         return StoreWriter(self)
 
     def folders(self) -> Iterator[Path]:

@@ -11,14 +11,16 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from images.errors import NotAccessible, SettingInvalid
 from images.events import EventSink, SourceFailed, ignore
 from images.locator import HttpUrl, LocalPath, Locator, default_store, parse_locator
-from images.stores.chain import Chain
-from images.stores.local import LocalStore
-from images.stores.options import StoreOptions
-from images.stores.protocol import PeerStore, Store
+
+if TYPE_CHECKING:
+    from images.stores.chain import Chain
+    from images.stores.options import StoreOptions
+    from images.stores.protocol import PeerStore, Store
 
 STORE_VARIABLE = "CASYNC_STORE"
 
@@ -95,6 +97,9 @@ def open_locators(
     Raises:
         SettingInvalid: the settings make no sense.
     """
+    from images.stores.chain import Chain  # who only asks which store it is needs none
+    from images.stores.local import LocalStore
+
     local = [locator for locator in named if isinstance(locator, LocalPath)]
     remote = [locator for locator in named if isinstance(locator, HttpUrl)]
     for locator in local:

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from images.locator import HttpUrl
-from images.stores.settings import HttpSettings, load_store_settings, settings_for
+if TYPE_CHECKING:
+    from images.locator import HttpUrl
+    from images.stores.settings import HttpSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class StoreOptions:
 
     def settings_of(self, url: HttpUrl) -> HttpSettings:
         """Return how one remote location is to be asked."""
+        from images.stores.settings import settings_for  # local stores have none
+
         settings = settings_for(self.settings, url.url)
         if self.rate_limit_bps is None:
             return settings
@@ -43,4 +47,8 @@ def read_settings(path: str | None) -> Mapping[str, HttpSettings]:
     Raises:
         NotAccessible, SettingInvalid: it cannot be read, or makes no sense.
     """
-    return {} if path is None else load_store_settings(path)
+    if path is None:
+        return {}
+    from images.stores.settings import load_store_settings
+
+    return load_store_settings(path)

@@ -83,6 +83,7 @@ def test_ssh_is_refused_by_name(text: str) -> None:
         "http://host/a b",
         "http://host/a\r\nX: y",
         "http://host/\u00e4",
+        "http://host/\U0001f600",
         "http://host:port/x",
         "http://host:99999/x",
         "file://elsewhere/x",

@@ -5,7 +5,7 @@ import argparse
 
 import pytest
 
-from tests.updater.running import Caflip
+from tests.updater.running import Caflip, run_process
 from updater.arguments import TAKES_VALUE, boolean, find_verb, log_level
 from updater.commands import TREE_VERBS, VERBS
 
@@ -42,6 +42,14 @@ def test_the_verb_is_the_first_that_is_neither_option_nor_value(line: str, verb:
 @pytest.mark.parametrize("line", ["", "--store make", "-v", "--"])
 def test_a_line_without_verb_has_none(line: str) -> None:
     assert find_verb(line.split()) is None
+
+
+@pytest.mark.parametrize(("columns", "most"), [("60", 58), ("", 78), ("none", 78)])
+def test_help_is_as_wide_as_the_terminal(columns: str, most: int) -> None:
+    # Nothing of this process is a terminal: without $COLUMNS it is 80.
+    lines = run_process("gc", "--help", more={"COLUMNS": columns}).text.splitlines()
+    options = lines[lines.index("common options:") :]
+    assert most - 10 < max(map(len, options)) <= most
 
 
 @pytest.mark.parametrize("text", ["1", "yes", "y", "true", "t", "on", "YES"])

@@ -13,6 +13,14 @@ from tests.updater.running import COMMAND, run_process
 
 OURS = {"updater", "images", "fsprobe", "boot"}
 
+ONLY_WHERE_USED = {
+    *("boot", "updater.agent", "updater.json_lines", "updater.peers", "updater.releases"),
+    *("images.fetch", "images.http_server", "images.stores.http", "images.stores.settings"),
+    *("asyncio", "datetime", "email", "http", "json", "shutil", "ssl", "tomllib"),
+    *("gnupg", "pycurl", "requests", "urllib3"),
+}
+"""What work on files and local stores does without, by module or package."""
+
 
 def modules_of(*arguments: str | Path) -> set[str]:
     """Return the names of all modules that a run has loaded at its end."""
@@ -27,10 +35,15 @@ def modules_of(*arguments: str | Path) -> set[str]:
     return set(done.err.splitlines()[-1].split())
 
 
+def bare() -> set[str]:
+    """Return what this interpreter starts with."""
+    done = run_process(command=(COMMAND[0], "-c", "import sys; print(*sys.modules)"))
+    return set(done.text.split())
+
+
 def foreign(modules: set[str]) -> set[str]:
     """Return the third-party packages among them, save those that this interpreter starts with."""
-    bare = run_process(command=(COMMAND[0], "-c", "import sys; print(*sys.modules)"))
-    roots = {name.split(".")[0] for name in modules - set(bare.text.split())}
+    roots = {name.split(".")[0] for name in modules - bare()}
     return roots - sys.stdlib_module_names - OURS - {"__main__"}
 
 
@@ -54,9 +67,31 @@ def test_looking_at_a_file_needs_no_third_party_module(verb: str, published: Pub
     assert not foreign(modules_of(verb, published.index))
 
 
-def test_local_work_needs_no_http_library(tmp_path: Path, published: Published) -> None:
-    modules = modules_of("extract", published.index, tmp_path / "out")
-    assert not {"requests", "urllib3", "pycurl", "http.client", "ssl"} & modules
+@pytest.mark.parametrize(
+    ("verb", "without"),
+    [
+        ("extract", {"making", "storecheck", "stores.writing"}),
+        ("info", {"assembly", "copying", "making", "storecheck", "stores.writing"}),
+        ("make", {"extraction", "planning", "seeds", "stores.chain"}),
+        ("verify", {"assembly", "chunkfile", "seeds", "stores.chain", "stores.local", "zstd"}),
+    ],
+)
+def test_local_work_loads_what_it_needs(
+    verb: str, without: set[str], tmp_path: Path, published: Published
+) -> None:
+    arguments = {
+        "extract": (published.index, tmp_path / "out"),
+        "info": (published.index,),
+        "make": (tmp_path / "new.caibx", published.image),
+        "verify": (published.index, published.image),
+    }
+    loaded = modules_of(verb, *arguments[verb]) - bare()
+    assert not {f"images.{name}" for name in without} & loaded
+    assert not ONLY_WHERE_USED & loaded
+
+
+def test_json_is_loaded_by_those_who_ask_for_it(published: Published) -> None:
+    assert "updater.json_lines" in modules_of("verify", "--json", published.index, published.image)
 
 
 @pytest.mark.parametrize("verb", ["health", "status", "mark-good", "mark-bad", "history"])

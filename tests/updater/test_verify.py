@@ -86,6 +86,12 @@ def test_repair_brings_what_is_wrong_from_a_seed(
     assert published.image.read_bytes() == published.data
 
 
+def test_only_a_repair_asks_for_the_store(published: Published, caflip: Caflip) -> None:
+    shutil.rmtree(published.store)
+    assert caflip("verify", published.index, published.image).err == ""
+    assert "no such store" in caflip("verify", "--repair", published.index, published.image).err
+
+
 def test_repair_without_a_source_fails(published: Published, caflip: Caflip) -> None:
     shutil.rmtree(published.store)
     damage(published.image, 100)

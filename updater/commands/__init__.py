@@ -6,12 +6,11 @@ A module is imported when its verb is used, so that no verb pays for another.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
-from updater.arguments import Parser
+from updater.arguments import Formatter, Parser
 from updater.options import accept_casync_options, add_common
 
 
@@ -40,7 +39,7 @@ class Verb:
         parser = Parser(
             prog=f"{program} {self.name}",
             description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Formatter,
             add_help=False,
             allow_abbrev=False,
         )

@@ -17,16 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from images.errors import VerifyFailed
-from images.extraction import Options, extract
 from images.specs import TargetSpec
-from images.storecheck import check_store
-from images.stores.local import LocalStore
 from images.stores.opening import open_stores
 from updater.arguments import UsageError
 from updater.console import Console
 from updater.kinds import index_locator, local_path, refuse_folder
 from updater.options import add_region, add_seeds, add_stores, add_threads, add_what
-from updater.sources import index_and_stores, read_index, store_options
+from updater.sources import read_index, store_options
 from updater.target_check import check_target, target_lines
 from updater.units import count_of, format_bytes
 
@@ -91,10 +88,17 @@ def _verify_target(args: argparse.Namespace, console: Console) -> int:
     path = local_path(args.others[0])
     refuse_folder(path)
     spec = TargetSpec(path, args.offset, args.length, in_place=True)
-    with index_and_stores(args, locator, console) as (index, stores):
+    options = store_options(args)
+    index = read_index(locator, options)
+    with ExitStack() as closing:
+        stores = None
+        if args.repair:  # before anything is read: a wrong name is told of at once
+            stores = closing.enter_context(open_stores(options, locator, console.event))
         found = check_target(index, spec, args.threads, console.event)
         wrong = bool(found.wrong_chunks or found.excess_bytes)
-        if wrong and args.repair:
+        if wrong and stores is not None:
+            from images.extraction import Options, extract
+
             extract(
                 index,
                 spec,
@@ -114,6 +118,9 @@ def _verify_target(args: argparse.Namespace, console: Console) -> int:
 
 
 def _verify_store(args: argparse.Namespace, console: Console) -> int:
+    from images.storecheck import check_store
+    from images.stores.local import LocalStore
+
     options = store_options(args)
     store = LocalStore(args.subject)
     indexes = [read_index(index_locator(text, None), options) for text in args.others]
