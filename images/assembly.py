@@ -17,7 +17,6 @@ import time
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
 
@@ -27,7 +26,7 @@ from images.digests import Digest
 from images.durable import os_errors
 from images.errors import DeviceFault, ImageError
 from images.events import EventSink, Phase, Progress, SourceFailed
-from images.parallel import batches, default_threads, each
+from images.parallel import adjacent, batches, default_threads, each, gathered
 from images.planning import Plan, Share
 from images.seeds import Seeds
 from images.sources import Source
@@ -35,10 +34,10 @@ from images.stores.chain import Chain
 from images.stores.protocol import ChunkRef
 from images.target import Target
 
-Data: TypeAlias = bytes | bytearray
+Data: TypeAlias = bytes | memoryview
 
 PLACED_AT_ONCE = 1 << 20
-"""Bytes of chunks that are written together: as many as are read or come together."""
+"""Bytes of chunks that are read, or wait to be written, together."""
 
 ZERO_RANGE_LIMIT = 32 << 20
 """Bytes of zeros put at a time, so that progress is seen and an interrupt is quick."""
@@ -184,8 +183,10 @@ class _Assembly:
         those that read, decompress and digest. A move only ever waits for reads, so that writing
         it later does no harm.
         """
-        groups = batches(chunks, lambda chunk: len(chunk[1]), PLACED_AT_ONCE)
-        for shares in each(groups, self._write_group, 1):
+        length = self._index.length
+        for shares in gathered(
+            chunks, self._write_group, lambda chunk: length(chunk[0]), PLACED_AT_ONCE
+        ):
             for source, share in shares.items():
                 self._account(source, share.chunks, share.bytes)
 
@@ -206,16 +207,15 @@ class _Assembly:
     def _side_by_side(self, places: list[tuple[int, Data]]) -> Iterator[tuple[int, memoryview]]:
         """Yield offset and bytes of chunks, those that follow each other in the image as one."""
         places.sort(key=itemgetter(0))
-        for _, run in groupby(enumerate(places), lambda item: item[1][0] - item[0]):
-            chunks = [place for _, place in run]
-            first, data = chunks[0]
-            if len(chunks) > 1:
-                data = b"".join(data for _, data in chunks)
+        for run in adjacent(places, lambda place: (place[0], place[0] + 1)):
+            first, data = run[0]
+            if len(run) > 1:
+                data = b"".join(data for _, data in run)
             yield self._index.start(first), memoryview(data)
 
     def _moved(self) -> Iterator[tuple[int, Data, Source]]:
         """Take the planned steps. Reading ahead is safe: sources are old content, and only lost."""
-        stash: dict[int, bytearray] = {}
+        stash: dict[int, Data] = {}
         steps = batches(
             map(_Step.of, self._plan.moves),
             lambda step: self._index.length(step.leader),
@@ -228,19 +228,26 @@ class _Assembly:
                 if data is None:
                     self._refetch.append(step.leader)
                 elif step.to_stash:
-                    stash[step.leader] = data
+                    stash[step.leader] = bytes(data)
                 else:
                     yield step.leader, data, Source.MOVE
 
-    def _read_moves(self, steps: list[_Step]) -> list[tuple[_Step, bytearray | None]]:
-        return [(step, self._read_move(step.leader)) for step in steps]
-
-    def _read_move(self, leader: int) -> bytearray | None:
-        # The survey digested this chunk, and the target has been ours alone ever since.
-        length = self._index.length(leader)
-        buffer = bytearray(length)
-        count = self._target.read(self._sources.place(leader), buffer, length)
-        return buffer if count == length else None
+    def _read_moves(self, steps: list[_Step]) -> list[tuple[_Step, Data | None]]:
+        """Read the chunks of some steps, those that stand side by side at once."""
+        # The survey digested these chunks, and the target has been ours alone ever since.
+        spans = [
+            (self._sources.place(leader), self._index.length(leader), leader)
+            for leader in {step.leader for step in steps}
+        ]
+        read: dict[int, Data | None] = {}
+        for run in adjacent(sorted(spans), lambda span: (span[0], span[0] + span[1])):
+            start, length = run[0][0], sum(length for _, length, _ in run)
+            data = memoryview(bytearray(length))
+            count = self._target.read(start, data, length)
+            for place, length, leader in run:
+                whole = place + length - start <= count
+                read[leader] = data[place - start :][:length] if whole else None
+        return [(step, read[step.leader]) for step in steps]
 
     def _put_zeros(self) -> None:
         for first, stop in self._runs_of_zeros():

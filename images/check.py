@@ -19,7 +19,7 @@ from images.parallel import Scratch, default_threads, each
 from images.reading import BLOCK, past_cache, read_medium
 from images.runs import FileRegion
 
-SPAN_LENGTH = 4 << 20
+SPAN_LENGTH = 2 << 20
 """Bytes that one thread reads and digests at a time, unless a single chunk is longer: they fill the
 lanes of a digest."""
 

@@ -36,7 +36,7 @@ BLOCK_LENGTH = 4 << 20
 """Bytes that a thread reads and scans at a time, at most: their chunks fill the lanes of a digest,
 and handing them over costs little."""
 
-BUFFERS_LENGTH = 20 << 20
+BUFFERS_LENGTH = 12 << 20
 """Bytes of all buffers where chunks are not longer than usual: more threads get smaller ones."""
 
 CANCEL_MS = 100

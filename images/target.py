@@ -139,7 +139,7 @@ class Target:
             self.cloned += length
         return True
 
-    def read(self, position: int, buffer: bytearray, length: int) -> int:
+    def read(self, position: int, buffer: bytearray | memoryview, length: int) -> int:
         """Fill `buffer[:length]`; return how many bytes there were."""
         with os_errors(self.name):
             return read_into(self.fd, self.spec.offset + position, buffer, length)
