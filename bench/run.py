@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"load average at the start: {' '.join(f'{load:.2f}' for load in os.getloadavg())}")
     if not measure.take_priority():
         print("not root: other processes of this machine disturb the figures more")
+    measure.use_bytecode()
     found = None
     if not options.case or SCAN in options.case:
         print("scan: cut points on one core", flush=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TypeAlias
@@ -26,7 +26,7 @@ from images.digests import Digest
 from images.durable import os_errors
 from images.errors import DeviceFault, ImageError
 from images.events import EventSink, Phase, Progress, SourceFailed
-from images.parallel import adjacent, batches, default_threads, each, gathered
+from images.parallel import adjacent, batches, default_threads, each
 from images.planning import Plan, Share
 from images.seeds import Seeds
 from images.sources import Source
@@ -35,9 +35,11 @@ from images.stores.protocol import ChunkRef
 from images.target import Target
 
 Data: TypeAlias = bytes | memoryview
+_Chunk: TypeAlias = tuple[int, Data, Source]
+"""A leader, its bytes, and where they came from."""
 
 PLACED_AT_ONCE = 1 << 20
-"""Bytes of chunks that are read, or wait to be written, together."""
+"""Bytes of chunks that are read and written together."""
 
 ZERO_RANGE_LIMIT = 32 << 20
 """Bytes of zeros put at a time, so that progress is seen and an interrupt is quick."""
@@ -176,21 +178,17 @@ class _Assembly:
         self._placed += length
         self._sink(Progress(Phase.ASSEMBLE, self._placed, self._to_place))
 
-    def _place(self, chunks: Iterator[tuple[int, Data, Source]]) -> None:
+    def _place(self, groups: Iterable[list[_Chunk]]) -> None:
         """Write chunks wherever they are lacking; all places of a chunk but the first are copies.
 
         One thread writes: a file takes one writer at a time, and more would only contend with
-        those that read, decompress and digest. A move only ever waits for reads, so that writing
-        it later does no harm.
+        those that read, decompress and digest.
         """
-        length = self._index.length
-        for shares in gathered(
-            chunks, self._write_group, lambda chunk: length(chunk[0]), PLACED_AT_ONCE
-        ):
-            for source, share in shares.items():
+        for group in groups:
+            for source, share in self._write_group(group).items():
                 self._account(source, share.chunks, share.bytes)
 
-    def _write_group(self, group: list[tuple[int, Data, Source]]) -> dict[Source, Share]:
+    def _write_group(self, group: list[_Chunk]) -> dict[Source, Share]:
         """Write chunks, those that stand side by side at once; return what came from where."""
         places: list[tuple[int, Data]] = []
         shares: dict[Source, Share] = {}
@@ -213,7 +211,7 @@ class _Assembly:
                 data = b"".join(data for _, data in run)
             yield self._index.start(first), memoryview(data)
 
-    def _moved(self) -> Iterator[tuple[int, Data, Source]]:
+    def _moved(self) -> Iterator[list[_Chunk]]:
         """Take the planned steps. Reading ahead is safe: sources are old content, and only lost."""
         stash: dict[int, Data] = {}
         steps = batches(
@@ -222,6 +220,7 @@ class _Assembly:
             PLACED_AT_ONCE,
         )
         for batch in each(steps, self._read_moves, self._threads):
+            group: list[_Chunk] = []
             for step, data in batch:
                 if not step.to_stash:
                     data = stash.pop(step.leader, data)
@@ -230,7 +229,8 @@ class _Assembly:
                 elif step.to_stash:
                     stash[step.leader] = bytes(data)
                 else:
-                    yield step.leader, data, Source.MOVE
+                    group.append((step.leader, data, Source.MOVE))
+            yield group
 
     def _read_moves(self, steps: list[_Step]) -> list[tuple[_Step, Data | None]]:
         """Read the chunks of some steps, those that stand side by side at once."""
@@ -293,7 +293,9 @@ class _Assembly:
 
     def _fetch(self) -> None:
         errors: list[ImageError] = []
-        self._place(self._fetched(errors))
+        # What came over a network is put in place before the next is waited for.
+        at_once = 1 if self._stores.remote else PLACED_AT_ONCE
+        self._place(batches(self._fetched(errors), lambda chunk: len(chunk[1]), at_once))
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -301,7 +303,7 @@ class _Assembly:
             more = len(errors) - 1
             raise type(first)(f"{first} (and {more} more chunks)", hint=first.hint)
 
-    def _fetched(self, errors: list[ImageError]) -> Iterator[tuple[int, Data, Source]]:
+    def _fetched(self, errors: list[ImageError]) -> Iterator[_Chunk]:
         for answer in self._stores.fetch(self._wanted(), self._digest):
             if answer.kind is Source.PEER:
                 self.transferred_by_peers += answer.transferred

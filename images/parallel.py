@@ -67,69 +67,6 @@ def batches(work: Iterable[T], length: Callable[[T], int], limit: int) -> Iterat
         yield batch
 
 
-def gathered(
-    work: Iterable[T], do: Callable[[list[T]], R], length: Callable[[T], int], limit: int
-) -> Iterator[R]:
-    """Yield `do(items)` for all items, in order, as many at a time as have come meanwhile.
-
-    A thread of its own does it: nothing that has come waits for what has not. `work` is consumed
-    by the caller's thread. The first exception ends all; what came before is still done then, as
-    it is when the iterator is closed.
-
-    Args:
-        work: the items.
-        do: takes one item or more.
-        length: of one, in bytes.
-        limit: bytes that may wait, unless a single item has more.
-    """
-    changed = threading.Condition()
-    waiting: list[T] = []
-    done: deque[R] = deque()
-    held, ended = 0, False
-
-    def run() -> None:
-        nonlocal held, ended
-        try:
-            while True:
-                with changed:
-                    changed.wait_for(lambda: waiting or ended)
-                    items, waiting[:], held = waiting[:], [], 0
-                    changed.notify()
-                if not items:
-                    return
-                done.append(do(items))
-        finally:
-            with changed:
-                ended = True
-                changed.notify()
-
-    pool = ThreadPoolExecutor(1)
-    running = pool.submit(run)
-    try:
-        for item in work:
-            with changed:
-                size = length(item)
-                while held and held + size > limit and not ended:
-                    changed.wait()
-                waiting.append(item)
-                held += size
-                changed.notify()
-            while done:
-                yield done.popleft()
-            if running.done():
-                break
-        with changed:
-            ended = True
-            changed.notify()
-        running.result()
-        yield from done
-    finally:
-        with changed:
-            ended = True
-            changed.notify()
-        pool.shutdown(wait=True)
-
-
 def adjacent(work: Iterable[T], span: Callable[[T], tuple[int, int]]) -> Iterator[list[T]]:
     """Yield items in lists whose spans follow each other without a gap.
 

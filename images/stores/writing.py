@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import secrets
 import threading
@@ -39,8 +40,12 @@ if TYPE_CHECKING:
 
 BATCH_CHUNKS = 1024
 BATCH_BYTES = 64 << 20
-"""A batch is committed when it has this many chunks or bytes: at most two batches are lost at a
-crash, and a syncfs of 10 ms is spread over some seconds of compressing."""
+"""A batch is committed when it has this many chunks or bytes: a crash loses two batches, and a
+syncfs of 10 ms is spread over some seconds of compressing."""
+
+MOST_BATCHES = 4
+"""Batches that grow behind a commit before anybody waits for it, and that a crash loses as well:
+syncfs brings to the medium what everybody wrote, which can take seconds."""
 
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
@@ -86,6 +91,8 @@ class StoreWriter:
             _make_folder(store.name)
             self._folder = os.open(store.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._committer = ThreadPoolExecutor(1)
+        self._tokens = itertools.count(secrets.randbits(63))
+        self._folders_are_new = True
         self._open = True
         lock_folder(self._folder, fcntl.LOCK_SH)
 
@@ -158,22 +165,54 @@ class StoreWriter:
     def _present(self, chunk_id: ChunkId) -> int | None:
         with self._lock:
             written = self._batch.get(chunk_id) or self._committing.get(chunk_id)
-        return self._store.stored_length(chunk_id) if written is None else written.length
+        if written is not None:
+            return written.length
+        if self._folders_are_new:
+            # A new store lacks most folders: to make one also tells that the chunk is not there.
+            with os_errors(self._store.name):
+                self._folders_are_new = _make_folder(os.path.dirname(self._store.file(chunk_id)))
+            if self._folders_are_new:
+                return None
+        return self._store.stored_length(chunk_id)
 
     def _write(self, chunk_id: ChunkId, body: Buffer) -> Stored:
         final = self._store.file(chunk_id)
-        temporary = f"{self._store.file(chunk_id, False)}.{secrets.token_hex(8)}.tmp"
+        temporary = f"{self._store.file(chunk_id, False)}.{next(self._tokens):x}.tmp"
         with os_errors(temporary):
-            _write_file(temporary, body)
+            self._write_file(temporary, body)
         with self._lock:
             twin = self._batch.setdefault(chunk_id, _Written(temporary, final, len(body)))
             if twin.temporary == temporary:
                 self._batch_bytes += len(body)
-                if len(self._batch) >= BATCH_CHUNKS or self._batch_bytes >= BATCH_BYTES:
+                if self._is_due():
                     self._start_commit()
                 return Stored(True, len(body))
         os.unlink(temporary)
         return Stored(False, twin.length)
+
+    def _write_file(self, path: str, body: Buffer) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            fd = os.open(path, flags, FILE_MODE)
+        except FileNotFoundError:
+            self._folders_are_new = _make_folder(os.path.dirname(path))
+            fd = os.open(path, flags, FILE_MODE)
+        try:
+            os.fchmod(fd, FILE_MODE)
+            view = memoryview(body)
+            while view:
+                view = view[os.write(fd, view) :]
+        except BaseException:
+            os.unlink(path)
+            raise
+        finally:
+            os.close(fd)
+
+    def _is_due(self) -> bool:
+        """Tell whether the batch is full, and no commit goes on that it can well wait for."""
+        fill = max(len(self._batch) / BATCH_CHUNKS, self._batch_bytes / BATCH_BYTES)
+        busy = self._commit_end is not None and not self._commit_end.done()
+        return fill >= (MOST_BATCHES if busy else 1)
 
     def _start_commit(self) -> Future[None]:
         """Hand the batch to the committing thread, after the one before (the lock is held)."""
@@ -205,28 +244,11 @@ def lock_folder(folder: int, how: int) -> None:
             raise
 
 
-def _write_file(path: str, body: Buffer) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        fd = os.open(path, flags, FILE_MODE)
-    except FileNotFoundError:
-        _make_folder(os.path.dirname(path))
-        fd = os.open(path, flags, FILE_MODE)
-    try:
-        os.fchmod(fd, FILE_MODE)
-        view = memoryview(body)
-        while view:
-            view = view[os.write(fd, view) :]
-    except BaseException:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(fd)
-
-
-def _make_folder(path: str) -> None:
+def _make_folder(path: str) -> bool:
+    """Make a folder; tell whether it was not there."""
     try:
         os.mkdir(path, FOLDER_MODE)
     except FileExistsError:
-        return
+        return False
     os.chmod(path, FOLDER_MODE)
+    return True

@@ -9,7 +9,7 @@ from itertools import chain
 
 import pytest
 
-from images.parallel import Scratch, adjacent, batches, each, gathered
+from images.parallel import Scratch, adjacent, batches, each
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -38,79 +38,6 @@ def test_very_small_items_do_not_gather_for_ever() -> None:
     found = list(batches([b""] * 1000, len, 256 << 10))
     assert max(map(len, found)) == 16
     assert list(chain.from_iterable(found)) == [b""] * 1000
-
-
-def test_what_has_come_does_not_wait_for_what_has_not() -> None:
-    done = threading.Event()
-
-    def work() -> Iterator[int]:
-        yield 1
-        assert done.wait(30.0), "not done before the next one came"
-        yield 2
-
-    def do(items: list[int]) -> list[int]:
-        done.set()
-        return items
-
-    assert list(chain.from_iterable(gathered(work(), do, lambda _: 1, 100))) == [1, 2]
-
-
-def test_what_comes_while_one_is_done_is_done_together_up_to_the_limit() -> None:
-    started, go_on, taken = threading.Event(), threading.Event(), []
-
-    def work() -> Iterator[int]:
-        yield 0
-        assert started.wait(30.0)
-        for number in range(1, 8):
-            taken.append(number)
-            if number == 5:
-                go_on.set()
-            yield number
-
-    def do(items: list[int]) -> list[int]:
-        started.set()
-        assert go_on.wait(30.0)
-        return items
-
-    found = list(gathered(work(), do, lambda _: 10, 40))
-    assert found[:2] == [[0], [1, 2, 3, 4]]
-    assert list(chain.from_iterable(found)) == list(range(8))
-
-
-def test_an_item_above_the_limit_goes_alone() -> None:
-    assert list(gathered([5, 50, 5], lambda items: items, lambda item: item, 10)) == [
-        [5],
-        [50],
-        [5],
-    ]
-
-
-def test_what_came_before_an_exception_of_the_work_is_done() -> None:
-    done: list[int] = []
-
-    def work() -> Iterator[int]:
-        yield from range(5)
-        raise LookupError
-
-    with pytest.raises(LookupError):
-        list(gathered(work(), done.extend, lambda _: 1, 100))
-    assert done == list(range(5))
-
-
-def test_an_exception_of_the_doing_ends_the_work() -> None:
-    taken: list[int] = []
-
-    def work() -> Iterator[int]:
-        for number in range(1000):
-            taken.append(number)
-            yield number
-
-    def do(items: list[int]) -> None:
-        raise LookupError
-
-    with pytest.raises(LookupError):
-        list(gathered(work(), do, lambda _: 50, 100))
-    assert len(taken) <= 4
 
 
 def test_adjacent_items_are_one_list() -> None:

@@ -10,21 +10,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from images import chunkfile, linux, zstd
 from images.compression import Compression
-from images.digests import ChunkId, Digest
+from images.digests import Buffer, ChunkId, Digest
 from images.errors import ChunkInvalid, ChunkMissing, DeviceFault, NoSpace, NotAccessible
 from images.index import Index, IndexBuilder
 from images.sizes import ChunkSizes
 from images.stores import writing
 from images.stores.local import LocalStore
 from images.stores.protocol import Answer, ChunkRef
-from images.stores.writing import Stored
+from images.stores.writing import Stored, StoreWriter
 from tests.capabilities import require_root, require_tool
 from tests.images.casync_make import blob, casync, make, refs
 
@@ -176,6 +176,18 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask_077: None) -> No
     assert modes == [0o644, 0o755, 0o755]
 
 
+def test_a_folder_that_lacks_in_an_old_store_is_made_with_the_same_modes(
+    tmp_path: Path, umask_077: None
+) -> None:
+    store = filled(tmp_path / "store", "a")
+    with store.writer() as writer:
+        assert not writer.put(*chunk("a")).new
+        assert writer.put(*chunk("b")).new
+    file = Path(store.file(chunk("b")[0]))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o644, 0o755]
+    assert len(files(store.path)) == 2
+
+
 def test_threads_share_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "BATCH_CHUNKS", 7)
     store = LocalStore(tmp_path / "store")
@@ -185,6 +197,24 @@ def test_threads_share_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(files(store.path)) == 60
     for chunk_id, data in chunks:
         assert ask(store, chunk_id, len(data)).data == data
+
+
+def test_of_twins_that_are_written_at_the_same_time_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_are_missing = threading.Barrier(2, timeout=30)
+
+    def encode(data: Buffer, algorithm: Compression) -> bytes:
+        both_are_missing.wait()
+        return chunkfile.encode(data, algorithm)
+
+    monkeypatch.setattr(writing, "encode", encode)
+    store = LocalStore(tmp_path / "store")
+    with store.writer() as writer, ThreadPoolExecutor(2) as pool:
+        stored = list(pool.map(lambda item: writer.put(*item), [chunk("a")] * 2))
+    assert sorted(twin.new for twin in stored) == [False, True]
+    assert files(store.path) == [Path(store.file(chunk("a")[0]))]
+    assert ask(store, *_id_and_length("a")).data == chunk("a")[1]
 
 
 def test_others_continue_to_put_while_a_batch_is_committed(
@@ -209,10 +239,40 @@ def test_others_continue_to_put_while_a_batch_is_committed(
     assert len(files(store.path)) == 3
 
 
+def test_a_batch_grows_behind_a_slow_commit_before_anybody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "BATCH_CHUNKS", 2)
+    monkeypatch.setattr(writing, "MOST_BATCHES", 3)
+    starts: list[int] = []
+    written, proceed = [0], threading.Event()
+    start = StoreWriter._start_commit
+
+    def start_commit(writer: StoreWriter) -> Future[None]:
+        starts.append(written[0])
+        if len(starts) == 2:
+            proceed.set()
+        return start(writer)
+
+    def syncfs(fd: int) -> None:
+        assert proceed.wait(30)
+
+    monkeypatch.setattr(StoreWriter, "_start_commit", start_commit)
+    monkeypatch.setattr(linux, "syncfs", syncfs)
+    store = LocalStore(tmp_path / "store")
+    with store.writer() as writer:
+        for number in range(8):
+            written[0] = number + 1
+            writer.put(*chunk(str(number)))
+    assert starts == [2, 8, 8]  # two, six behind them, and what `close` finds
+    assert len(files(store.path)) == 8
+
+
 def test_a_chunk_gets_its_name_after_its_bytes_are_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "BATCH_CHUNKS", 4)
+    monkeypatch.setattr(writing, "MOST_BATCHES", 1)
     store = LocalStore(tmp_path / "store")
     synced: set[tuple[int, int]] = set()  # inode, length
     renamed = [0]
@@ -315,7 +375,7 @@ import sys
 from images.digests import Digest
 from images.stores import local, writing
 from tests.images.casync_make import blob
-writing.BATCH_CHUNKS = 20
+writing.BATCH_CHUNKS, writing.MOST_BATCHES = 20, 1
 with local.LocalStore(sys.argv[1]).writer() as writer:
     for number in range(100_000):
         data = blob(str(number), 30_000)
