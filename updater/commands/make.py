@@ -3,6 +3,7 @@
 
 INPUT is a file, a block device (as far as its file system goes), a region of either, or a pipe.
 The digest of the whole image is printed. The index is written last, when all chunks are durable.
+A file that is written to meanwhile is an error: the index would be of no state that it ever had.
 """
 
 from __future__ import annotations
