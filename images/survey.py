@@ -27,7 +27,7 @@ from images.events import EventSink, Phase, Progress
 from images.ids import IdTable, LengthFilter
 from images.index import Index
 from images.parallel import Scratch, each
-from images.reading import read_into
+from images.reading import LostBlocks, read_into
 from images.runs import FileRegion, Run, runs
 from images.sizes import WINDOW
 
@@ -67,6 +67,8 @@ def survey(region: FileRegion, index: Index, sink: EventSink, threads: int) -> S
     _cut(region, index, found, possible, sink, threads)
     if not index.sizes.fixed:  # there, the cuts are the index's own positions
         _ask_positions(region, index, found, possible, threads)
+    if region.lost:
+        _leave_lost(region.start, region.lost, index, found)
     return found
 
 
@@ -170,6 +172,19 @@ def _settle_zeros(index: Index, found: Survey, zero_id: ChunkId, zeros: array[in
             border = bisect_right(zeros, start)
             if border % 2 and end <= zeros[border]:
                 found.right[number] = 1
+
+
+def _leave_lost(offset: int, lost: LostBlocks, index: Index, found: Survey) -> None:
+    """Make nothing of what touches a lost block, which is going to be written whole.
+
+    It may have been read before or after: a read that fails does not always tell at which block.
+    """
+    for number, (start, end, _) in enumerate(index.chunks()):
+        if lost.within(offset + start, offset + end):
+            found.right[number] = 0
+        place = found.places[number]
+        if place != NOWHERE and lost.within(offset + place, offset + place + end - start):
+            found.places[number] = NOWHERE
 
 
 def _ask_positions(

@@ -17,7 +17,7 @@ from types import TracebackType
 
 import pytest
 
-from images import reading
+from images import reading, runs
 from images.errors import DeviceFault
 from images.events import Event, SourceFailed
 from images.extraction import extract, plan
@@ -25,6 +25,7 @@ from images.inputs import open_input
 from images.making import make
 from images.parallel import Scratch
 from images.reading import BLOCK, MOST_LOST, LostBlocks, past_cache, read_into, read_medium
+from images.sizes import WINDOW
 from images.sources import Source
 from images.specs import SeedSpec, TargetSpec
 from images.stores.chain import Chain
@@ -236,6 +237,26 @@ def test_blocks_that_writing_heals_are_written_and_nothing_around_them(
             f"1 block of 4096 bytes cannot be read, the first at {slot.offset + at};"
             in warning.message
         )
+        assert slot.path.read_bytes()[slot.offset :][: len(slot.data)] == slot.data
+
+
+def test_what_was_read_of_a_block_before_it_was_lost_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read over many blocks fails as a whole, at the 48 bytes that the one before had as well."""
+    monkeypatch.setattr(runs, "BLOCK_LENGTH", LENGTH // 4)
+    real, failed = os.preadv, []
+    with Slot(tmp_path, 2 * BLOCK) as slot:
+
+        def preadv(fd: int, views: list[memoryview], offset: int) -> int:
+            if offset == slot.offset + LENGTH // 4 - WINDOW and not failed:
+                failed.append(offset)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(fd, views, offset)
+
+        monkeypatch.setattr(os, "preadv", preadv)
+        slot.extract()
+        assert failed
         assert slot.path.read_bytes()[slot.offset :][: len(slot.data)] == slot.data
 
 
