@@ -245,7 +245,7 @@ def test_what_was_read_of_a_block_before_it_was_lost_does_not_count(
 ) -> None:
     """A read over many blocks fails as a whole, at the 48 bytes that the one before had as well."""
     monkeypatch.setattr(runs, "BLOCK_LENGTH", LENGTH // 4)
-    real, failed = os.preadv, []
+    real, failed = os.preadv, list[int]()
     with Slot(tmp_path, 2 * BLOCK) as slot:
 
         def preadv(fd: int, views: list[memoryview], offset: int) -> int:
