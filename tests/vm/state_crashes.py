@@ -94,6 +94,9 @@ def crash_once(recording: Recording, folder: Path, chance: random.Random) -> int
     """
     cut = CrashPoint.drawn(range(len(recording.entries) + 1), chance)
     image = folder / "crashed"
+    # A new file each time: the kernel lets go of a loop device when it likes, and mount(8) takes
+    # the one that still stands for a file, with the pages of what was in it before.
+    image.unlink(missing_ok=True)
     shutil.copyfile(recording.image, image)
     loss = cut.apply(image, recording.entries)
 
