@@ -24,6 +24,27 @@ def scan_block(kernel: str, data: Buffer, bits: Buffer, sizes: ChunkSizes) -> No
     _kernels.scan(kernel, data, bits, sizes.discriminator)
 
 
+def first_test(sizes: ChunkSizes) -> int:
+    """Return how many bytes a chunk has at the first position where it may be cut."""
+    return max(sizes.minimum, WINDOW)
+
+
+def may_be_chunk(bits: Buffer, start: int, end: int, sizes: ChunkSizes, *, last: bool) -> bool:
+    """Tell whether the marks allow a chunk: one mark, at its end, or none where it is cut by force.
+
+    Args:
+        bits: of a block, as `scan_block` wrote them.
+        start: of the chunk, from the block's first byte on; negative where it begins before: what
+            lies there is not looked at.
+        end: of the chunk, within the block.
+        sizes: not of fixed-size mode.
+        last: the blob ends there.
+    """
+    mark = _kernels.find_bit(bits, max(start + first_test(sizes) - 1, 0), end)
+    forced = last or end - start == sizes.maximum
+    return mark == end - 1 or (forced and mark == end)
+
+
 class CutRule:
     """Casync's rule of minimum and maximum over the marks of consecutive blocks.
 
@@ -33,7 +54,7 @@ class CutRule:
 
     def __init__(self, sizes: ChunkSizes) -> None:
         self._fixed = sizes.average if sizes.fixed else None
-        self._first = max(sizes.minimum, WINDOW)
+        self._first = first_test(sizes)
         self._forced = max(sizes.maximum, WINDOW)
         self._start = 0
         self._position = 0

@@ -20,8 +20,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from images._native import _kernels
 from images.check import spans
+from images.cuts import may_be_chunk
 from images.digests import ChunkId
 from images.events import EventSink, Phase, Progress
 from images.ids import IdTable, LengthFilter
@@ -84,16 +84,13 @@ class _Possible:
         self.flags = bytearray(len(index))
 
     def mark(self, offset: int, length: int, bits: memoryview) -> None:
-        """Take the marks of a block (see `runs.Marks`): a chunk has none but at its end."""
-        index, sizes = self._index, self._index.sizes
+        """Take the marks of a block (see `runs.Marks`)."""
+        index = self._index
         for number in range(index.find(offset), len(index)):
-            last = index.end(number) - 1 - offset
-            if last >= length:
+            start, end = index.start(number) - offset, index.end(number) - offset
+            if end > length:
                 break
-            tested = max(index.start(number) - offset + max(sizes.minimum, WINDOW) - 1, 0)
-            mark = _kernels.find_bit(bits, tested, last + 1)
-            forced = index.length(number) == sizes.maximum or number == len(index) - 1
-            if mark == last or (forced and mark > last):
+            if may_be_chunk(bits, start, end, index.sizes, last=number == len(index) - 1):
                 self.flags[number] = 1
 
     def clear(self, run: Run) -> None:
