@@ -185,30 +185,25 @@ class _Assembly:
         those that read, decompress and digest.
         """
         for group in groups:
-            for source, share in self._write_group(group).items():
-                self._account(source, share.chunks, share.bytes)
+            places: list[tuple[int, Data, Source]] = []
+            for leader, data, source in group:
+                for number in self._sources.wrong_positions(leader):
+                    places.append((number, data, source))
+                    source = Source.COPY
+            for start, view in self._side_by_side(places):
+                self._target.put(start, view)
+            for _, data, source in places:
+                self._account(source, 1, len(data))
 
-    def _write_group(self, group: list[_Chunk]) -> dict[Source, Share]:
-        """Write chunks, those that stand side by side at once; return what came from where."""
-        places: list[tuple[int, Data]] = []
-        shares: dict[Source, Share] = {}
-        for leader, data, source in group:
-            for number in self._sources.wrong_positions(leader):
-                places.append((number, data))
-                before = shares.get(source, Share(0, 0))
-                shares[source] = Share(before.chunks + 1, before.bytes + len(data))
-                source = Source.COPY
-        for start, view in self._side_by_side(places):
-            self._target.put(start, view)
-        return shares
-
-    def _side_by_side(self, places: list[tuple[int, Data]]) -> Iterator[tuple[int, memoryview]]:
+    def _side_by_side(
+        self, places: list[tuple[int, Data, Source]]
+    ) -> Iterator[tuple[int, memoryview]]:
         """Yield offset and bytes of chunks, those that follow each other in the image as one."""
         places.sort(key=itemgetter(0))
         for run in adjacent(places, lambda place: (place[0], place[0] + 1)):
-            first, data = run[0]
+            first, data, _ = run[0]
             if len(run) > 1:
-                data = b"".join(data for _, data in run)
+                data = b"".join(data for _, data, _ in run)
             yield self._index.start(first), memoryview(data)
 
     def _moved(self) -> Iterator[list[_Chunk]]:

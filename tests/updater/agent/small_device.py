@@ -267,9 +267,9 @@ def _run(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("updater.agent.opening.read_boot_id", boot_id.read_text)
-        # Chunk by chunk: these images are so small that all would be one write, and one event.
-        patch.setattr("images.assembly.PLACED_AT_ONCE", 1)
         if hold is not None:
+            # Chunk by chunk: these images are so small that all would be one write.
+            patch.setattr("images.assembly.PLACED_AT_ONCE", 1)
             patch.setattr(Console, "event", _holding(*hold, control))
         if broken is not None:
             broken(patch)
