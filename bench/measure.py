@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).parents[1]
+from bench.casync_loop import ROOT
+
 GNU_TIME = "/usr/bin/time"
 BLOCK = 1 << 20
 
